@@ -1,0 +1,68 @@
+# Every task of the project, each of them the whole of it: `make help` prints this list.
+# Works on a fresh Debian or Ubuntu machine as root, or as a user who may sudo without a password.
+
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL_SELF := $(INSTALL) --no-deps --no-build-isolation -e .
+APT_INSTALL := $(AS_ROOT) deploy/apt-install
+
+.PHONY: help setup demo test check format lock migration bench clean packages-runtime packages-test
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: packages-runtime $(VENV)/runtime.stamp ## make .venv/bin/locutus work: borg, a Redis, and the locked packages
+
+demo: setup ## run a first backup of real files and show its thread
+	@deploy/demo
+
+test: packages-test $(VENV)/development.stamp ## run every test against real borg, Redis and PostgreSQL
+	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: $(VENV)/development.stamp ## lint, types, import layers, documentation
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -p no:cacheprovider tests/unit/test_docs.py
+
+format: $(VENV)/development.stamp ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: packages-test $(VENV)/development.stamp ## measure what docs/performance.md quotes, each figure beside its anchor
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/development.stamp ## resolve the dependencies anew, with hashes
+	$(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+migration: $(VENV)/development.stamp ## write a migration for what changed in jobs/models.py: make migration NAME=...
+	PYTHONPATH=. $(BIN)/tortoise -c jobs.database.development.CONFIGURATION makemigrations -n $(NAME)
+
+clean: ## remove what was built or measured, but no data directory
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+
+packages-runtime:
+	@command -v borg >/dev/null || $(APT_INSTALL) borgbackup
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(APT_INSTALL) python3-venv
+
+packages-test: packages-runtime
+	@command -v redis-server >/dev/null || $(APT_INSTALL) redis-server
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT_INSTALL) postgresql
+
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml | packages-runtime
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL_SELF)
+	touch $@
+
+$(VENV)/development.stamp: requirements-dev.lock pyproject.toml | packages-runtime
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL_SELF)
+	touch $@ $(VENV)/runtime.stamp
