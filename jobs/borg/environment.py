@@ -1,0 +1,39 @@
+"""The environment in which borg runs unattended: all that it needs, and nothing that the worker merely happens to have.
+
+Source: borg's manual, "Environment Variables" (usage/general) of 1.2 and 1.4.
+"""
+
+from collections.abc import Mapping
+
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+
+UNATTENDED = {
+    # 1.4 names its ending (107: a source is missing); 1.2 ignores this and knows 0, 1 and 2 only.
+    "BORG_EXIT_CODES": "modern",
+    # The location was set by an administrator, and a disk may be mounted elsewhere tomorrow. What protects against a
+    # repository put in place of another stays on: borg still compares id, key type and the age of the manifest.
+    "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
+    # A traceback in the log is for whoever may read the job; kernel, host and user names are not.
+    "BORG_SHOW_SYSINFO": "no",
+    # borg prints local times without a zone: so they are UTC. What archives store is UTC in any case; the days and
+    # weeks that `prune` counts become those of UTC.
+    "TZ": "UTC",
+    # File names are bytes; under an ASCII locale borg could neither name nor restore most of them.
+    "LC_ALL": "C.UTF-8",
+}
+
+
+def environment(inherited: Mapping[str, str], *, base_dir: str | None, passphrase_given: bool) -> dict[str, str]:
+    """Build borg's whole environment from the worker's (`inherited`), of which only `INHERITED` is kept.
+
+    No passphrase stands here: whoever starts borg adds `BORG_PASSPHRASE_FD` where there is one. Without one borg asks
+    the terminal, then stdin: in a session of its own with stdin at `/dev/null` it gives up at once, as
+    `NoPassphraseFailure`. An empty `BORG_PASSPHRASE` would be no better guard: `borg init` takes it for an answer.
+
+    `BORG_HOST_ID` is left to borg, which takes a lock for stale only where host and process say so.
+    """
+    kept = {name: inherited[name] for name in INHERITED if inherited.get(name)}
+    # Who gave a passphrase expects encryption: a plain repository found in that place must not receive the data.
+    unencrypted = {"BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no" if passphrase_given else "yes"}
+    base = {"BORG_BASE_DIR": base_dir} if base_dir else {}
+    return kept | UNATTENDED | unencrypted | base
