@@ -1,0 +1,85 @@
+"""Who may: roles, the subjects that hold them, and the one question asked of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from jobs.database.unit import reader
+from jobs.errors import ForbiddenError
+from jobs.models import RoleBinding
+
+
+class Role(IntEnum):
+    """What a subject may do; each role includes those below it."""
+
+    VIEW = 1
+    OPERATE = 2
+    ADMINISTER = 3
+
+    @classmethod
+    def named(cls, name: str) -> "Role":
+        """The role called `view`, `operate` or `administer`; raises `KeyError`."""
+        return cls[name.upper()]
+
+    @property
+    def word(self) -> str:
+        """The role's name as people write it."""
+        return self.name.lower()
+
+
+ROLE_NAMES = tuple(role.word for role in Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One role, limited to repositories or channels (None: all)."""
+
+    role: Role
+    repositories: Sequence[str] | None = None
+    channels: Sequence[str] | None = None
+
+    def covers(self, role: Role, repository: str | None, channel: str | None) -> bool:
+        """Whether this grant allows `role` on `repository` when asked in `channel`."""
+        return (
+            self.role >= role
+            and (self.repositories is None or repository in self.repositories)
+            and (self.channels is None or channel in self.channels)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated asker: the platform's own ids in `subject`, never a display name.
+
+    `local` is someone at this host's command line with access to the data directory.
+    """
+
+    subject: str
+    grants: tuple[Grant, ...]
+    local: bool = False
+
+    def may(self, role: Role, repository: str | None = None, channel: str | None = None) -> bool:
+        """Whether any grant allows it."""
+        return any(grant.covers(role, repository, channel) for grant in self.grants)
+
+    def require(self, role: Role, repository: str | None = None, channel: str | None = None) -> None:
+        """Raise `ForbiddenError`, which names the exact command that an administrator would run, unless allowed."""
+        if self.may(role, repository, channel):
+            return
+        on = f" on {repository}" if repository else ""
+        raise ForbiddenError(
+            f"You need the role {role.word}{on} for this. "
+            f"An administrator can grant it: `locutus grant {self.subject} {role.word}`"
+        )
+
+
+def everywhere(subject: str, role: Role, *, local: bool = False) -> Principal:
+    """A principal with one unlimited grant."""
+    return Principal(subject, (Grant(role),), local=local)
+
+
+async def chat_principal(subject: str) -> Principal:
+    """The person behind a chat subject such as `slack:T1:U1`, with the bound roles; none bound means no rights."""
+    bindings = await RoleBinding.filter(subject=subject).using_db(reader())
+    grants = (Grant(Role.named(row.role), row.repositories, row.channels) for row in bindings)
+    return Principal(subject, tuple(grants))

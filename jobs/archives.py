@@ -1,0 +1,29 @@
+"""What is known of a repository's archives without asking borg."""
+
+from jobs.borg.statistics import ArchiveStatistics
+from jobs.database.unit import reader
+from jobs.estimate import Totals
+from jobs.models import Archive
+
+PREVIOUS = "previous archive"
+
+
+async def record(repository_id: int, job_id: int, archive: ArchiveStatistics) -> None:
+    """Inside the unit that ends the job: keep the new archive's figures."""
+    columns = {
+        "name": archive.name,
+        "started_at": archive.started_at,
+        "original_size": archive.original_size,
+        "nfiles": archive.nfiles,
+        "job_id": job_id,
+    }
+    await Archive.update_or_create(defaults=columns, repository_id=repository_id, borg_id=archive.id)
+
+
+async def previous_totals(repository_id: int) -> Totals | None:
+    """The size and files of the newest archive: what the next backup will about be."""
+    newest = Archive.filter(repository_id=repository_id).using_db(reader()).order_by("-started_at")
+    archive = await newest.first()
+    if archive is None or archive.original_size is None or archive.nfiles is None:
+        return None
+    return Totals(archive.original_size, archive.nfiles, PREVIOUS)

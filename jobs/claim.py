@@ -1,0 +1,93 @@
+"""Which job a host runs next. Called on every wake-up, after every end, by the sweep; a needless call does nothing."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from tortoise.exceptions import IntegrityError
+from tortoise.expressions import Q
+
+from jobs import lifecycle
+from jobs.archive_name import NameFacts, expand
+from jobs.clock import now
+from jobs.database.unit import savepoint, unit
+from jobs.errors import RequestRefusedError
+from jobs.lifecycle import Ending, StaleMoveError
+from jobs.models import Archive, Host, Job
+from jobs.types import job_type
+from jobs.view import JobStatus
+
+CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """The worker that asks: its host's name, the id of its data directory, and how many jobs may run there at once."""
+
+    host: str
+    data_directory_id: str
+    max_jobs: int
+
+
+async def claim_next(claimant: Claimant) -> Job | None:
+    """Move the best pending job whose lane and slot are free to running, and return it; None when there is none."""
+    return await unit(partial(_claim, claimant))
+
+
+async def _claim(claimant: Claimant) -> Job | None:
+    # One claim a host at a time: counting running rows and taking one more must not interleave (PostgreSQL).
+    await Host.filter(name=claimant.host).select_for_update().first()
+    running = await Job.filter(host=claimant.host, status=JobStatus.RUNNING).count()
+    if running >= claimant.max_jobs:
+        return None
+    for job in await _candidates(claimant.host):
+        if started := await _started(job, claimant):
+            return started
+    return None
+
+
+async def _candidates(host: str) -> list[Job]:
+    taken = await Job.filter(running_lock__isnull=False).values_list("running_lock", flat=True)
+    ready = Job.filter(Q(not_before__isnull=True) | Q(not_before__lte=now()), host=host, status=JobStatus.PENDING)
+    if taken:
+        ready = ready.filter(Q(lane__isnull=True) | Q(lane__not_in=list(taken)))
+    return await ready.order_by("-priority", "id").limit(CANDIDATES)
+
+
+async def _started(job: Job, claimant: Claimant) -> Job | None:
+    try:
+        async with savepoint():
+            return await _start(job, claimant)
+    except RequestRefusedError as error:
+        # It would be refused at every claim, and keep all that wait behind it from running.
+        with suppress(StaleMoveError):
+            sentence = f"The job can't be started: {error}"
+            ending = Ending(JobStatus.FAILED, error_code="not_startable", error_message=sentence)
+            await lifecycle.end(job.id, job.attempt, ending)
+    except (IntegrityError, StaleMoveError):
+        pass
+    return None
+
+
+async def _start(job: Job, claimant: Claimant) -> Job:
+    name = job.archive_name or await _archive_name(job)
+    return await lifecycle.start(job, data_directory_id=claimant.data_directory_id, archive_name=name)
+
+
+async def _archive_name(job: Job) -> str | None:
+    if not job_type(job.kind).makes_archive:
+        return None
+    repository = await job.get_repository()
+    if repository is None:
+        return None
+    facts = NameFacts(repository=repository.name, job_id=job.id, utcnow=now())
+    name = expand(repository.archive_name_template, facts)
+    return f"{name}-{job.id}" if await _is_taken(name, job) else name
+
+
+async def _is_taken(name: str, job: Job) -> bool:
+    """Whether the borg repository may have an archive of this name: a known one, or one of a job that failed."""
+    lane = {"repository__lane": job.lane}
+    if await Archive.filter(name=name, **lane).exists():
+        return True
+    return await Job.filter(archive_name=name, **lane).exclude(id=job.id).exists()

@@ -1,0 +1,111 @@
+"""Opening the database, SQLite or PostgreSQL by the same code, and bringing it to the newest schema."""
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from tortoise import Tortoise
+from tortoise.backends.base.config_generator import expand_db_url
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+from tortoise.connection import get_connections
+from tortoise.context import TortoiseContext
+from tortoise.migrations.api import migrate as run_migrations
+from tortoise.migrations.recorder import MigrationRecorder
+
+from jobs.database.unit import READER, WRITER, finish_units
+
+MIGRATIONS = "jobs.database.migrations"
+ADVISORY_LOCK = 0x6C6F6375747573
+SQLITE_WRITER = {"busy_timeout": 10_000, "synchronous": "FULL"}
+SQLITE_READER = {"busy_timeout": 10_000, "query_only": "ON"}
+
+
+class DatabaseNotMigratedError(Exception):
+    """The database's schema is older than this release; `locutus migrate` (or `locutus up`) brings it to the newest."""
+
+
+def configuration(url: str) -> dict[str, Any]:
+    """Tortoise's configuration for `sqlite:///path` or `postgres://…`; a `ValueError` says what else was given."""
+    scheme = url.partition("://")[0]
+    if scheme == "sqlite":
+        connections = _sqlite_connections(Path(url.removeprefix("sqlite://")))
+    elif scheme in {"postgres", "postgresql", "asyncpg"}:
+        connections = {WRITER: _postgres_connection(url)}
+    else:
+        raise ValueError(f"A database URL starts with sqlite:// or postgres://, not with {scheme}://.")
+    app = {"models": ["jobs.models"], "default_connection": WRITER, "migrations": MIGRATIONS}
+    return {"connections": connections, "apps": {"jobs": app}, "use_tz": True, "timezone": "UTC"}
+
+
+@asynccontextmanager
+async def database(url: str) -> AsyncIterator[None]:
+    """An open, migrated database for the calling task and the tasks that it starts.
+
+    Raises `DatabaseNotMigratedError` where the schema is older than this release's.
+    """
+    EXECUTOR_CACHE.clear()  # Tortoise keeps statements by connection name, whatever the dialect
+    async with TortoiseContext() as context:
+        await context.init(config=configuration(url), init_connections=True)
+        try:
+            if not await is_migrated():
+                raise DatabaseNotMigratedError("The database has an older schema. Run `locutus migrate`.")
+            yield
+        finally:
+            await finish_units()
+
+
+async def migrate(url: str) -> None:
+    """Bring the database to the newest schema; several processes may do this at once, one after another works."""
+    config = configuration(url)
+    async with TortoiseContext(), _migration_lock(url):
+        await run_migrations(config=config)
+        await Tortoise.close_connections()
+
+
+async def is_migrated() -> bool:
+    """Whether every migration of this release has been applied to the open database."""
+    applied = {key.name for key in await MigrationRecorder(get_connections().get(WRITER)).applied_migrations()}
+    return known_migrations() <= applied
+
+
+def known_migrations() -> set[str]:
+    """The names of this release's migrations."""
+    return {path.stem for path in (Path(__file__).parent / "migrations").glob("0*.py")}
+
+
+def _sqlite_connections(path: Path) -> dict[str, Any]:
+    def connection(pragmas: dict[str, Any]) -> dict[str, Any]:
+        return {"engine": "jobs.database.sqlite", "credentials": {"file_path": str(path), **pragmas}}
+
+    return {WRITER: connection(SQLITE_WRITER), READER: connection(SQLITE_READER)}
+
+
+def _postgres_connection(url: str) -> dict[str, Any]:
+    credentials = expand_db_url("asyncpg" + url[url.index("://") :])["credentials"]
+    return {"engine": "jobs.database.asyncpg", "credentials": {"minsize": 1, "maxsize": 10, **credentials}}
+
+
+@asynccontextmanager
+async def _migration_lock(url: str) -> AsyncIterator[None]:
+    if url.startswith("sqlite://"):
+        lock = await asyncio.to_thread(_locked_file, Path(url.removeprefix("sqlite://") + ".migrate.lock"))
+        with lock:
+            yield
+        return
+    connection = await asyncpg.connect("postgresql" + url[url.index("://") :])
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        yield
+    finally:
+        await connection.close()
+
+
+def _locked_file(path: Path) -> TextIOWrapper:
+    file = path.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file

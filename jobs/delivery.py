@@ -1,0 +1,161 @@
+"""A delivery's way: due, claimed, then delivered, due again, or dead.
+
+A try is claimed until a moment that lies behind the longest call, so that two workers never send one delivery at the
+same time, and the claim of one that died runs out: at least once. A success is recorded whoever holds the claim.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import structlog
+from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
+
+from jobs.database.unit import reader, unit
+from jobs.models import Delivery, Subscription
+
+RETRY_OFFSETS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+JITTER = 0.1
+LONGEST_RETRY_AFTER_S = 86_400.0
+GONE = 410
+
+_log = structlog.get_logger()
+
+
+class DeliveryState(StrEnum):
+    """How far a delivery is: dead means that no try is left, and that only a replay sends it again."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one try: the HTTP status (None: no answer), a sentence when it failed, and `Retry-After`."""
+
+    status: int | None
+    error: str | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the endpoint took it: any 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to try one delivery until `until`, and what to send."""
+
+    delivery: Delivery
+    until: datetime
+    body: bytes
+
+
+def retry_delay(failures: int, answer: Answer, jitter: float) -> timedelta | None:
+    """How long to wait after that many failures (1 and up); None when it was the last try.
+
+    The numbers are those of the Standard Webhooks specification's example ("Deliverability and reliability"), counted
+    from the first failure, so that they span a day. `jitter`, -1 to 1, moves a delay by up to 10 %. A longer
+    `Retry-After` is obeyed, up to a day.
+    """
+    if answer.status == GONE or failures > len(RETRY_OFFSETS_S):
+        return None
+    delay_s = RETRY_OFFSETS_S[failures - 1] - (RETRY_OFFSETS_S[failures - 2] if failures > 1 else 0)
+    asked_s = min(answer.retry_after_s or 0, LONGEST_RETRY_AFTER_S)
+    return timedelta(seconds=max(delay_s * (1 + JITTER * jitter), asked_s))
+
+
+def absolute_links(payload: str, base_url: str) -> str:
+    """The payload with `data.logs_url` under `base_url`; one whose link is absolute already stays as it is."""
+    document = json.loads(payload)
+    path = document["data"].get("logs_url") or ""
+    if not path.startswith("/"):
+        return payload
+    return json.dumps({**document, "data": {**document["data"], "logs_url": base_url + path}})
+
+
+async def due(at: datetime, *, limit: int, excluding: Collection[int] = ()) -> list[Delivery]:
+    """The unclaimed deliveries that may be tried now, oldest first, with their subscriptions; not of those excluded."""
+    rows = _sendable().filter(_unclaimed(at), due_at__lte=at)
+    if excluding:
+        rows = rows.filter(subscription_id__not_in=list(excluding))
+    return await rows.order_by("due_at", "id").limit(limit).select_related("subscription")
+
+
+async def next_due(at: datetime) -> datetime | None:
+    """When the next delivery that is not due yet will be."""
+    row = await _sendable().filter(due_at__gt=at).order_by("due_at").first().only("id", "due_at")
+    return row.due_at if row else None
+
+
+async def claim(delivery: Delivery, at: datetime, lease: timedelta, base_url: str) -> Claim | None:
+    """Take the next try of a row that `due` returned; None when somebody else was faster.
+
+    The first claim writes the absolute links into the row, so that every try sends the same bytes.
+    """
+    payload = absolute_links(delivery.payload, base_url)
+    unchanged = Delivery.filter(_unclaimed(at), id=delivery.id, state=DeliveryState.WAITING, due_at=delivery.due_at)
+    taken = await unit(partial(_update, unchanged, claimed_until=at + lease, payload=payload))
+    return Claim(delivery, at + lease, payload.encode()) if taken else None
+
+
+async def record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:
+    """Write down what became of a try and return the delivery's new state; None when it is no longer ours to say."""
+    return await unit(partial(_record, claim, answer, at, jitter))
+
+
+async def replay(delivery_id: int, at: datetime) -> bool:
+    """Inside a unit: have an ended delivery sent anew under its `webhook_id`; False when there is none that ended."""
+    ended = Delivery.filter(id=delivery_id, state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD])
+    return bool(await ended.update(state=DeliveryState.WAITING, attempts=0, due_at=at, claimed_until=None))
+
+
+async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:
+    attempts = claim.delivery.attempts + 1
+    waiting = Delivery.filter(id=claim.delivery.id, state=DeliveryState.WAITING)
+    tried: dict[str, Any] = {
+        "attempts": attempts,
+        "claimed_until": None,
+        "last_status": answer.status,
+        "last_error": answer.error,
+    }
+    if answer.delivered:
+        written = await waiting.update(state=DeliveryState.DELIVERED, delivered_at=at, **tried)
+        return DeliveryState.DELIVERED if written else None
+    delay = retry_delay(attempts, answer, jitter)
+    state = DeliveryState.WAITING if delay else DeliveryState.DEAD
+    ours = waiting.filter(claimed_until=claim.until)
+    if not await ours.update(state=state, due_at=at + (delay or timedelta()), **tried):
+        return None
+    if answer.status == GONE:
+        await _switch_off(claim.delivery, at)
+    return state
+
+
+async def _switch_off(delivery: Delivery, at: datetime) -> None:
+    """Disable the subscription and end what waits for it; a try under way ends by itself."""
+    reason = f"The endpoint answered 410 Gone to delivery {delivery.id}: it wants no more webhooks."
+    subscription_id = delivery.subscription_id
+    await Subscription.filter(id=subscription_id).update(enabled=False, disabled_reason=reason)
+    waiting = Delivery.filter(_unclaimed(at), subscription_id=subscription_id, state=DeliveryState.WAITING)
+    ended = await waiting.update(state=DeliveryState.DEAD, last_error=reason)
+    _log.warning("subscription_switched_off", subscription_id=subscription_id, delivery_id=delivery.id, ended=ended)
+
+
+async def _update(rows: QuerySet[Delivery], **values: Any) -> int:
+    return await rows.update(**values)
+
+
+def _sendable() -> QuerySet[Delivery]:
+    return Delivery.filter(state=DeliveryState.WAITING, subscription__enabled=True).using_db(reader())
+
+
+def _unclaimed(at: datetime) -> Q:
+    return Q(claimed_until__isnull=True) | Q(claimed_until__lte=at)

@@ -1,0 +1,104 @@
+"""The declaration of a job type: everything that Locutus needs to know about a kind of job, in one class in one file.
+
+A type is pure: it says which command to run and reads what the command said. Running, storing and showing are done
+elsewhere, the same for all types.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from jobs.access import Role
+from jobs.borg.events import Event
+from jobs.borg.statistics import ArchiveStatistics
+from jobs.view import Progress
+
+
+class Parameters(BaseModel):
+    """What a request may say beside kind and repository; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a kind is spoken of: "Backup of photos", "Backing up"."""
+
+    noun: str
+    preposition: str
+    running: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The HTTP paths of a kind beside the general ones under `/api/jobs`."""
+
+    start: str | None = None
+    status: str | None = None
+    logs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The repository that a run works on, as its command needs to know it."""
+
+    name: str
+    location: str
+    source_directories: tuple[str, ...] = ()
+    exclude_patterns: tuple[str, ...] = ()
+    compression: str = "lz4"
+    encryption: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job: what its command is built from. Nothing in it is secret."""
+
+    job_id: int
+    target: Target
+    parameters: Mapping[str, Any]
+    archive_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run that succeeded left behind: final figures, an archive, new values of the repository's columns."""
+
+    progress: Progress = field(default_factory=Progress)
+    archive: ArchiveStatistics | None = None
+    repository: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobType(ABC):
+    """Derive once per kind; the instance in `jobs.types.JOB_TYPES` gives command, route, right, card and tests."""
+
+    kind: ClassVar[str]
+    words: ClassVar[Words]
+    parameters: ClassVar[type[Parameters]] = Parameters
+    role: ClassVar[Role] = Role.OPERATE
+    routes: ClassVar[Routes] = Routes()
+    command_word: ClassVar[str | None] = None
+    """The sub-command of `/backup` that starts it; None: not started from chat."""
+    timeout_s: ClassVar[float] = 7 * 86_400.0
+    interrupt_first: ClassVar[bool] = False
+    """Whether a cancel begins with SIGINT, which `borg create` answers with a checkpoint."""
+    makes_archive: ClassVar[bool] = False
+
+    @abstractmethod
+    def arguments(self, run: Run) -> tuple[str, ...]:
+        """The arguments after the program; text from outside stands behind `--`."""
+
+    @abstractmethod
+    def read_progress(self, event: Event, progress: Progress) -> Progress:
+        """The progress after an event of the command."""
+
+    @abstractmethod
+    def read_result(self, run: Run, stdout: bytes) -> Result:
+        """The result from the command's standard output; raises `ValueError` when it is not what it should be."""
+
+    def result_of_archive(self, archive: ArchiveStatistics) -> Result:
+        """The result of a run that was not seen to end but whose archive stands in the repository."""
+        raise NotImplementedError(f"{self.kind} makes no archive.")

@@ -1,0 +1,172 @@
+"""The states of a job and every way between them. No other module writes `Job.status`; a test looks.
+
+Each move is one UPDATE that names the states it may leave and the attempt it speaks for: who comes late moves nothing
+and gets `StaleMoveError`. What must be true together with a move (deliveries, messages, the audit entry) is written
+in its transaction; who must hear of it is told after the commit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from tortoise.expressions import F
+
+from jobs import outbox, queue, threads
+from jobs.clock import now
+from jobs.database.unit import after_commit
+from jobs.models import Job
+from jobs.view import JobStatus, Progress
+
+PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = JobStatus
+
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    PENDING: frozenset({RUNNING, FAILED, CANCELLED}),
+    RUNNING: frozenset({PENDING, COMPLETED, FAILED, CANCELLED}),
+    COMPLETED: frozenset(),
+    FAILED: frozenset(),
+    CANCELLED: frozenset(),
+}
+EVENTS = {
+    RUNNING: "job.started",
+    COMPLETED: "job.completed",
+    FAILED: "job.failed",
+    CANCELLED: "job.cancelled",
+}
+
+
+class StaleMoveError(Exception):
+    """The job is not where the mover believed: another moved it, or a newer attempt runs. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ends: its final state and what is known of why."""
+
+    status: JobStatus
+    progress: Progress | None = None
+    warnings: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+    ended_at: datetime | None = None
+    """When it ended, where that was before now: a run that ended while no worker looked."""
+    keep_lane: bool = False
+    """True while the repository may still be in use by a process that outlived its supervisor."""
+
+    def __post_init__(self) -> None:
+        if not self.status.final:
+            raise ValueError(f"A job can't end as {self.status}.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What `submit` has checked and `create` writes."""
+
+    kind: str
+    host: str
+    requested_by: str
+    origin: str
+    repository_id: int | None = None
+    repository_name: str | None = None
+    lane: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    request_key: str | None = None
+    priority: int = 0
+    parent_id: int | None = None
+    retry_of: int | None = None
+    scheduled_job_id: int | None = None
+    not_before: datetime | None = None
+    channel: str | None = None
+
+
+async def create(new: NewJob) -> Job:
+    """Inside a unit: write a pending job with its thread, and wake its host after the commit."""
+    columns = {name: getattr(new, name) for name in NewJob.__slots__ if name != "channel"}
+    job = await Job.create(**columns, status=PENDING)
+    await threads.open_thread(job, new.channel)
+    after_commit(partial(queue.wake_host, job.host))
+    after_commit(partial(queue.ring, job.id))
+    return job
+
+
+async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -> Job:
+    """Inside a unit: `pending → running` for a host that takes it.
+
+    Raises `StaleMoveError` when the job was taken or ended meanwhile, tortoise's `IntegrityError` when its lane was.
+    """
+    columns = {
+        "started_at": now(),
+        "running_lock": job.lane,
+        "data_directory_id": data_directory_id,
+        "archive_name": archive_name,
+    }
+    await _move(job.id, job.attempt, RUNNING, columns)
+    started = await Job.get(id=job.id)
+    await outbox.announce(started, EVENTS[RUNNING])
+    return started
+
+
+async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = None) -> None:
+    """Inside a unit: `running → pending` for a run that provably never started; the next one is a new attempt.
+
+    There is no next one when somebody asked for the job's end meanwhile: it is cancelled.
+    """
+    columns = {
+        "attempt": attempt + 1,
+        "started_at": None,
+        "running_lock": None,
+        "data_directory_id": None,
+        "not_before": not_before,
+    }
+    await _move(job_id, attempt, PENDING, columns)
+    job = await Job.get(id=job_id)
+    if job.cancel_requested_by:
+        await end(job_id, job.attempt, Ending(CANCELLED))
+        return
+    after_commit(partial(queue.wake_host, job.host))
+
+
+async def end(job_id: int, attempt: int, ending: Ending) -> Job:
+    """Inside a unit: move to a final state, free the lane, and write what follows from it (the outbox)."""
+    columns: dict[str, Any] = {
+        "completed_at": ending.ended_at or now(),
+        "warnings": ending.warnings,
+        "error_code": ending.error_code,
+        "error_message": ending.error_message,
+    }
+    if ending.progress is not None:
+        columns["progress"] = ending.progress.model_dump(mode="json")
+    if not ending.keep_lane:
+        columns["running_lock"] = None
+    await _move(job_id, attempt, ending.status, columns)
+    job = await Job.get(id=job_id)
+    await outbox.announce(job, EVENTS[ending.status])
+    await threads.close_thread(job)
+    after_commit(partial(queue.wake_host, job.host))
+    return job
+
+
+async def report(job_id: int, attempt: int, progress: Progress) -> bool:
+    """Inside a unit: store how far a running job is; False when that attempt does not run any more."""
+    running = Job.filter(id=job_id, attempt=attempt, status=RUNNING)
+    changed = await running.update(progress=progress.model_dump(mode="json"), revision=F("revision") + 1)
+    after_commit(partial(queue.ring, job_id))
+    return bool(changed)
+
+
+async def free_lane(job_id: int) -> None:
+    """Inside a unit: let go of a lane that an ended job still held, once the process behind it is gone."""
+    await Job.filter(id=job_id, completed_at__isnull=False).update(running_lock=None)
+
+
+def sources_of(target: JobStatus) -> list[JobStatus]:
+    """The states from which `target` can be reached."""
+    return [source for source, targets in TRANSITIONS.items() if target in targets]
+
+
+async def _move(job_id: int, attempt: int, target: JobStatus, columns: Mapping[str, Any]) -> None:
+    movable = Job.filter(id=job_id, attempt=attempt, status__in=sources_of(target))
+    if not await movable.update(status=target, revision=F("revision") + 1, **columns):
+        raise StaleMoveError(f"Job {job_id}, attempt {attempt}, can't become {target}: it has been moved already.")
+    after_commit(partial(queue.ring, job_id))

@@ -1,0 +1,44 @@
+"""From a row to what the outside sees of it."""
+
+from datetime import datetime
+
+from jobs.clock import now
+from jobs.models import Job
+from jobs.view import JobStatus, JobView, Progress
+
+PRIORITIES = {"high": 1, "normal": 0, "low": -1}
+_PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+
+
+def view(job: Job, *, base_url: str = "") -> JobView:
+    """The job as API, webhook and card see it; links are absolute when `base_url` is given."""
+    return JobView(
+        id=job.id,
+        kind=job.kind,
+        status=JobStatus(job.status),
+        repository=job.repository_name,
+        host=job.host,
+        progress=Progress.model_validate(job.progress),
+        warnings=job.warnings,
+        error_code=job.error_code,
+        error_message=job.error_message,
+        archive_name=job.archive_name,
+        logs_url=f"{base_url}/api/jobs/{job.id}/logs",
+        requested_by=job.requested_by,
+        cancelled_by=job.cancel_requested_by,
+        origin=job.origin,
+        priority=_PRIORITY_NAMES.get(job.priority, "normal"),
+        attempt=job.attempt,
+        retry_of=job.retry_of,
+        parent_id=job.parent_id,
+        scheduled_job_id=job.scheduled_job_id,
+        not_before=job.not_before,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        duration_s=_duration_s(job.started_at, job.completed_at),
+    )
+
+
+def _duration_s(started: datetime | None, completed: datetime | None) -> float | None:
+    return round(((completed or now()) - started).total_seconds(), 3) if started else None

@@ -1,0 +1,181 @@
+"""The transport: arq entries that say "this host has work", and a bell that says "this job has changed".
+
+Redis carries both and is the truth of neither: what is lost here costs a little delay, as every listener also looks by
+itself from time to time. Entries are JSON; nothing is ever unpickled.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from jobs.database.unit import finish_units
+
+BELL = "locutus:bell"
+CLAIM_FUNCTION = "claim_jobs"
+SERVICE_QUEUE = "locutus:service"
+CONNECT_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 2.0
+RECONNECT_S = 0.5
+
+_log = structlog.get_logger()
+_current: ContextVar["Queue | None"] = ContextVar("queue", default=None)
+
+
+class NoQueueError(RuntimeError):
+    """Code that needs the queue ran outside of `open_queue`."""
+
+
+def serialize(value: dict[str, Any]) -> bytes:
+    """JSON for arq; what JSON can't say raises `TypeError` where it is enqueued."""
+    return json.dumps(value).encode()
+
+
+def deserialize(data: bytes) -> dict[str, Any]:
+    """The value that `serialize` wrote."""
+    return dict(json.loads(data))
+
+
+def host_queue(host: str) -> str:
+    """The arq queue of a host."""
+    return f"locutus:host:{host}"
+
+
+def wake_channel(queue_name: str) -> str:
+    """The pub/sub channel that wakes the worker of a queue."""
+    return f"{queue_name}:wake"
+
+
+class Ear:
+    """One listener of the bell; `rung` is set when a job changed that it listens for."""
+
+    def __init__(self, job_id: int | None) -> None:
+        self.job_id = job_id
+        self.rung = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for the bell, at most `timeout_s` seconds; whether it rang. Clears it."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.rung.wait()
+        except TimeoutError:
+            return False
+        self.rung.clear()
+        return True
+
+
+class Queue:
+    """A connection to Redis, made lazily and made again: neither its start nor its absence stops anything."""
+
+    def __init__(self, url: str) -> None:
+        pool = ConnectionPool.from_url(
+            url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=ANSWER_TIMEOUT_S, health_check_interval=30
+        )
+        self.redis = ArqRedis(connection_pool=pool, job_serializer=serialize, job_deserializer=deserialize)
+        self._ears: set[Ear] = set()
+
+    async def enqueue(self, queue_name: str, function: str) -> None:
+        """Add an entry and wake whoever works on that queue."""
+        await self.redis.enqueue_job(function, _queue_name=queue_name)
+        await self.redis.publish(wake_channel(queue_name), b"1")
+
+    async def publish(self, job_id: int) -> None:
+        """Ring the bell for a job."""
+        await self.redis.publish(BELL, str(job_id))
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        await self.redis.aclose()
+        await self.redis.connection_pool.aclose()
+
+    async def answers(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            return bool(await self.redis.ping())
+        except (RedisError, OSError):
+            return False
+
+    @contextmanager
+    def ear(self, job_id: int | None = None) -> Iterator[Ear]:
+        """Listen for one job's changes, or for all of them."""
+        ear = Ear(job_id)
+        self._ears.add(ear)
+        try:
+            yield ear
+        finally:
+            self._ears.discard(ear)
+
+    async def listen(self) -> None:
+        """Pass the bell on to the ears, for ever; after a broken connection every ear rings once, as it may have
+        missed one.
+        """
+        while True:
+            try:
+                await self._listen_once()
+            except (RedisError, OSError):
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _listen_once(self) -> None:
+        async with self.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(BELL)
+            self._ring_all()
+            while True:
+                message = await pubsub.get_message(timeout=ANSWER_TIMEOUT_S)
+                if message is not None and message["data"].isdigit():
+                    self._ring(int(message["data"]))
+
+    def _ring(self, job_id: int) -> None:
+        for ear in self._ears:
+            if ear.job_id in {None, job_id}:
+                ear.rung.set()
+
+    def _ring_all(self) -> None:
+        for ear in self._ears:
+            ear.rung.set()
+
+
+@asynccontextmanager
+async def open_queue(url: str) -> AsyncIterator[Queue]:
+    """The queue for the calling task and the tasks that it starts; its bell is listened to until the end."""
+    queue = Queue(url)
+    token = _current.set(queue)
+    listener = asyncio.create_task(queue.listen())
+    try:
+        yield queue
+    finally:
+        await finish_units()  # what follows a commit still needs the queue
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+        _current.reset(token)
+        await queue.close()
+
+
+def current_queue() -> Queue:
+    """The queue that is open here; raises `NoQueueError`."""
+    queue = _current.get()
+    if queue is None:
+        raise NoQueueError("No queue is open here.")
+    return queue
+
+
+async def wake_host(host: str) -> None:
+    """Tell a host that it has work. Without Redis its sweep finds the work within a minute."""
+    try:
+        await current_queue().enqueue(host_queue(host), CLAIM_FUNCTION)
+    except (RedisError, OSError) as error:
+        _log.warning("wake_up_lost", host=host, reason=str(error))
+
+
+async def ring(job_id: int) -> None:
+    """Tell whoever looks at a job that it has changed."""
+    try:
+        await current_queue().publish(job_id)
+    except (RedisError, OSError) as error:
+        _log.debug("bell_lost", job_id=job_id, reason=str(error))

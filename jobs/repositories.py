@@ -1,0 +1,185 @@
+"""Adding, changing and removing repositories; every way in (API, command line, chat) ends here."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tortoise.exceptions import IntegrityError
+
+from jobs import audit
+from jobs.access import Principal, Role
+from jobs.database.unit import unit
+from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from jobs.models import Host, Job, Repository
+from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
+from jobs.secrets import seal
+from jobs.submit import JobRequest, submit
+from jobs.view import JobStatus
+
+ACTIVE = (JobStatus.PENDING, JobStatus.RUNNING)
+WHERE_IT_IS = frozenset({"name", "location", "host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants it, and from where."""
+
+    principal: Principal
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new repository, and the job that makes it where it was to be made."""
+
+    repository: Repository
+    init_job: Job | None
+
+
+async def add(asker: Asker, new: NewRepository, *, default_host: str) -> Added:
+    """Add a repository; with `init`, accept the job that makes it. Raises a `RequestRefusedError` with a sentence."""
+    asker.principal.require(Role.ADMINISTER)
+    host = new.host or default_host
+    _may_give(asker.principal, new)
+    columns = new.model_dump(exclude={"init", "passphrase"}) | {
+        "host": host,
+        "encryption": _encryption(new),
+        "lane": lane_of(new.location, host),
+        "archive_glob": archive_glob_of(new.archive_name_template, new.name),
+    }
+    columns |= _passphrase_columns(_sources(new))
+    repository = await _named_once(new.name, partial(_create, asker, columns))
+    return Added(repository, await _start_init(asker, repository) if new.init else None)
+
+
+async def change(asker: Asker, repository: Repository, wanted: RepositoryChange) -> Repository:
+    """Change the fields given; raises a `RequestRefusedError` with a sentence, and then nothing was changed."""
+    asker.principal.require(Role.ADMINISTER)
+    _may_give(asker.principal, wanted)
+    return await _named_once(wanted.name, partial(_change, asker, repository.id, wanted))
+
+
+async def remove(asker: Asker, repository: Repository) -> None:
+    """Forget a repository and its archives' figures; the repository itself stays where it is."""
+    asker.principal.require(Role.ADMINISTER)
+    await unit(partial(_remove, asker, repository.id))
+
+
+async def _create(asker: Asker, columns: Mapping[str, Any]) -> Repository:
+    row = Repository(**columns)
+    await _seal(row)
+    await row.save()
+    await _record(asker, "add", row, location=row.location)
+    return row
+
+
+async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) -> Repository:
+    row = await _locked(repository_id)
+    given = {name: value for name, value in wanted.given().items() if name not in PASSPHRASE_SOURCES}
+    moved = sorted(name for name in WHERE_IT_IS & given.keys() if given[name] != getattr(row, name))
+    if moved:
+        await _idle(row, f"its {' and '.join(moved)} can't change")
+    _keeps_passphrase(row, wanted)
+    row.update_from_dict(given | _passphrase_columns(_sources(wanted)))
+    row.lane = lane_of(row.location, row.host)
+    row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
+    if wanted.passphrase is not None:
+        await _seal(row)
+    await row.save()
+    await _record(asker, "change", row, fields=sorted(wanted.model_fields_set))
+    return row
+
+
+async def _remove(asker: Asker, repository_id: int) -> None:
+    row = await _locked(repository_id)
+    await _idle(row, "it can't be removed")
+    await row.delete()
+    await _record(asker, "remove", row, location=row.location)
+
+
+async def _record(asker: Asker, verb: str, row: Repository, **detail: Any) -> None:
+    await audit.record(asker.principal, f"repository.{verb}", origin=asker.origin, target=row.name, **detail)
+
+
+async def _locked(repository_id: int) -> Repository:
+    # A job that is being accepted meanwhile holds a key lock on this row (PostgreSQL): one of the two waits.
+    row = await Repository.filter(id=repository_id).select_for_update().first()
+    if row is None:
+        raise NotFoundError(f"There is no repository {repository_id} any more.")
+    return row
+
+
+async def _idle(repository: Repository, consequence: str) -> None:
+    active = await Job.filter(repository_id=repository.id, status__in=ACTIVE).order_by("id").first()
+    if active:
+        job = f"the {active.status} job #{active.id}"
+        raise ConflictError(f"{repository.name} has {job}: until it has ended {consequence}.")
+
+
+async def _named_once(name: str, work: Callable[[], Awaitable[Repository]]) -> Repository:
+    try:
+        return await unit(work)
+    except IntegrityError as error:
+        raise ConflictError(f"There is a repository called {name} already. Choose another name.") from error
+
+
+async def _start_init(asker: Asker, repository: Repository) -> Job:
+    request = JobRequest("repository_init", asker.principal, asker.origin, repository.name)
+    return (await submit(request)).job
+
+
+async def _seal(row: Repository) -> None:
+    """Replace the passphrase in the row by what only its host can read."""
+    if row.passphrase is None:
+        return
+    host = await Host.get_or_none(name=row.host)
+    if host is None or host.public_key is None:
+        raise InvalidRequestError(
+            "passphrase",
+            f"the host {row.host} has not reported yet, so its key is not known. Start its worker first "
+            f"(`locutus worker --host {row.host}`), or name a file on it as passphrase_file.",
+        )
+    row.passphrase = seal(row.passphrase, host.public_key)
+
+
+def _may_give(principal: Principal, fields: NewRepository | RepositoryChange) -> None:
+    if fields.passphrase_command is not None and not principal.local:
+        raise ForbiddenError(
+            "A passphrase_command runs on the repository's host: it can only be set there, "
+            "by `locutus repo add … --passphrase-command`."
+        )
+
+
+def _encryption(new: NewRepository) -> str:
+    if new.init and new.encryption is None:
+        raise InvalidRequestError("encryption", "say which mode the new repository shall have, such as repokey-blake2.")
+    encryption = new.encryption or ("repokey" if new.passphrase_given else "none")
+    if new.init and encryption != "none" and not new.passphrase_given:
+        raise InvalidRequestError("passphrase", f"{encryption} needs one. Give passphrase or passphrase_file.")
+    return encryption
+
+
+def _sources(fields: NewRepository | RepositoryChange) -> dict[str, Any]:
+    """The ways to the passphrase that were said, in the clear; None takes one away."""
+    said = {name: getattr(fields, name) for name in PASSPHRASE_SOURCES if name in fields.model_fields_set}
+    if sum(value is not None for value in said.values()) > 1:
+        raise InvalidRequestError("passphrase", f"give one of {', '.join(PASSPHRASE_SOURCES)}.")
+    if secret := said.get("passphrase"):
+        said["passphrase"] = secret.get_secret_value()
+    return said
+
+
+def _passphrase_columns(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that change: a way that is given replaces every other."""
+    if any(value is not None for value in said.values()):
+        return dict.fromkeys(PASSPHRASE_SOURCES) | dict(said)
+    return dict(said)
+
+
+def _keeps_passphrase(row: Repository, wanted: RepositoryChange) -> None:
+    host = wanted.given().get("host", row.host)
+    if host != row.host and row.passphrase and not (wanted.model_fields_set & set(PASSPHRASE_SOURCES)):
+        raise InvalidRequestError(
+            "passphrase", f"give it again: it is sealed to {row.host}, and {host} could not read it."
+        )

@@ -1,0 +1,70 @@
+"""The settings that people change while Locutus runs, with their defaults. What is not stored has its default."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.database.unit import reader
+from jobs.errors import InvalidRequestError
+from jobs.models import Setting
+from jobs.repository_fields import Channel
+from jobs.types import JOB_TYPES
+
+KINDS_IN = frozenset({"max_jobs_by_kind", "two_person"})
+
+
+class RuntimeSettings(BaseModel):
+    """Which ends are told to the notification channels, where threads go by default, what is kept, what is limited."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    notify_on_backup_start: bool = False
+    notify_on_backup_success: bool = False
+    notify_on_backup_failure: bool = True
+    notify_on_restore_success: bool = False
+    notify_on_restore_failure: bool = True
+    notify_on_check_success: bool = False
+    notify_on_check_failure: bool = True
+    notify_on_schedule_failure: bool = True
+    default_channel: Channel | None = None
+    retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
+    """How many ended jobs keep their logs."""
+    max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
+    """Running jobs of a kind on one host; a kind that is not named has no limit of its own."""
+    package_installs_per_hour: int = Field(default=3, ge=0, le=1000)
+    """On one host; 0: no limit."""
+    two_person: list[str] = Field(default_factory=list, max_length=100)
+    """Kinds that a second person has to confirm."""
+
+
+async def load() -> RuntimeSettings:
+    """The settings as they are now."""
+    rows = await Setting.filter(name__in=list(RuntimeSettings.model_fields)).using_db(reader())
+    return RuntimeSettings.model_validate({row.name: row.value for row in rows})
+
+
+async def store(given: dict[str, Any]) -> None:
+    """Inside a unit: keep the settings given, JSON values by name; None brings the default back.
+
+    Raises `InvalidRequestError` for a kind that does not exist.
+    """
+    for name in KINDS_IN & given.keys():
+        for kind in given[name] or ():
+            _check_kind(name, kind)
+    for name, value in given.items():
+        if value is None:
+            await Setting.filter(name=name).delete()
+        else:
+            await _keep(name, value)
+
+
+async def _keep(name: str, value: Any) -> None:
+    # Tortoise takes a string for JSON already encoded, when a row is made as when it is updated: so it gets that.
+    await Setting.get_or_create(name=name, defaults={"value": {}})
+    await Setting.filter(name=name).update(value=json.dumps(value))
+
+
+def _check_kind(name: str, kind: str) -> None:
+    if kind not in JOB_TYPES:
+        raise InvalidRequestError(name, f"there is no job type {kind!r}; the types are {', '.join(sorted(JOB_TYPES))}.")

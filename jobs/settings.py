@@ -1,0 +1,173 @@
+"""The configuration, read once from the environment (prefix `LOCUTUS_`), a `.env` file, or `NAME_FILE` for secrets.
+
+No other module looks at the environment for its settings.
+"""
+
+import os
+import re
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+MINIMUM_SECRET_LENGTH = 32
+DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class SettingsError(Exception):
+    """A setting has a bad value; its text is the one clear line to print before exit 2."""
+
+
+def parse_duration(value: Any) -> Any:
+    """`1s`, `250ms`, `24h`, `7d` or a number of seconds, as a timedelta; anything else is left to pydantic."""
+    text = str(value).strip()
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)?", text)
+    return timedelta(seconds=float(match[1]) * DURATION_UNITS[match[2] or "s"]) if match else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class SecretFileSource(EnvSettingsSource):
+    """Reads a secret from the file that `NAME_FILE` names, as container platforms mount them."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = {}
+        for name, field in self.settings_cls.model_fields.items():
+            if "Secret" not in str(field.annotation):
+                continue
+            for variable in _variables(name, field.validation_alias):
+                if path := self.env_vars.get(f"{variable}_file".lower()):
+                    values[variable] = _read_secret(variable, path)
+        return values
+
+
+def _variables(name: str, alias: Any) -> list[str]:
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [f"LOCUTUS_{name}".upper()]
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        secret = Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE: {path} can't be read ({error.strerror}).") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}_FILE: {path} is not a text.") from None
+    if not secret:
+        raise SettingsError(f"{variable}_FILE: {path} is empty.")
+    return secret
+
+
+def _own(name: str) -> AliasChoices:
+    return AliasChoices(f"LOCUTUS_{name}")
+
+
+def _platform(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+def default_data_directory() -> Path:
+    """`/var/lib/locutus` for root, else `$XDG_DATA_HOME/locutus`."""
+    if os.geteuid() == 0 and "XDG_DATA_HOME" not in os.environ:
+        return Path("/var/lib/locutus")
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "locutus"
+
+
+class Settings(BaseSettings):
+    """Every setting of Locutus; `docs/configuration.md` lists them with their defaults."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    data_dir: Path = Field(default_factory=default_data_directory, validation_alias=_own("DATA_DIR"))
+    database_url_setting: str = Field("", validation_alias=_own("DATABASE_URL"), repr=False)
+    redis_url: str = Field("", validation_alias=_own("REDIS_URL"), repr=False)
+    host: str = Field(default_factory=socket.gethostname, validation_alias=_own("HOST"), min_length=1, max_length=255)
+    bind: str = Field("127.0.0.1:8484", validation_alias=_own("BIND"))
+    public_url: str = Field("", validation_alias=_own("PUBLIC_URL"))
+    secret_key: SecretStr | None = Field(None, validation_alias=_own("SECRET_KEY"))
+    admin_token: SecretStr | None = Field(None, validation_alias=_own("ADMIN_TOKEN"))
+    max_jobs: int = Field(4, ge=1, le=1000, validation_alias=_own("MAX_JOBS"))
+    progress_interval: Duration = Field(
+        timedelta(seconds=1), ge=timedelta(milliseconds=50), validation_alias=_own("PROGRESS_INTERVAL")
+    )
+    host_lost_after: Duration = Field(
+        timedelta(hours=24), ge=timedelta(minutes=1), validation_alias=_own("HOST_LOST_AFTER")
+    )
+    borg: str = Field("borg", validation_alias=_own("BORG"))
+    url: str = Field("", validation_alias=_own("URL"))
+    token: SecretStr | None = Field(None, validation_alias=_own("TOKEN"))
+    allow_private_webhook_targets: bool = Field(False, validation_alias=_own("ALLOW_PRIVATE_WEBHOOK_TARGETS"))
+    slack_bot_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_BOT_TOKEN"))
+    slack_signing_secret: SecretStr | None = Field(None, validation_alias=_platform("SLACK_SIGNING_SECRET"))
+    slack_app_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_APP_TOKEN"))
+    slack_api_url: str = Field("https://slack.com/api/", validation_alias=_own("SLACK_API_URL"))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, `NAME_FILE`, and `.env`."""
+        del file_secret_settings
+        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and any(len(key.strip()) < MINIMUM_SECRET_LENGTH for key in value.get_secret_value().split(",")):
+            raise ValueError(f"each key needs at least {MINIMUM_SECRET_LENGTH} characters")
+        return value
+
+    @field_validator("bind")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535:
+            raise ValueError("give an address and a port, such as 127.0.0.1:8484")
+        return value
+
+    @field_validator("database_url_setting")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and value.partition("://")[0] not in {"sqlite", "postgres", "postgresql"}:
+            raise ValueError("a database URL starts with sqlite:// or postgres://")
+        return value
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _with_slash(cls, value: str) -> str:
+        return value.rstrip("/") + "/"
+
+    @property
+    def database_url(self) -> str:
+        """The database: `sqlite://DATA_DIR/locutus.db` unless set."""
+        return self.database_url_setting or f"sqlite://{self.data_dir.resolve()}/locutus.db"
+
+    @property
+    def base_url(self) -> str:
+        """Where people and clients reach the gateway, without a slash at the end."""
+        return (self.public_url or f"http://{self.bind}").rstrip("/")
+
+    @property
+    def runs(self) -> Path:
+        """Where the run directories of this host stand."""
+        return self.data_dir / "runs"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process; raises `SettingsError` with one line that names the variable and what is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise SettingsError(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}.") from error

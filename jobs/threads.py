@@ -1,0 +1,40 @@
+"""The messages that a job's thread must show. Rows only: the reporter compares them with the job and calls the
+platforms.
+"""
+
+from jobs.models import ChatMessage, Job, Setting
+from jobs.view import JobStatus
+
+CONSOLE = "console"
+CARD, PROGRESS, FAILURE = "card", "progress", "failure"
+
+
+async def open_thread(job: Job, channel: str | None) -> None:
+    """Inside a unit: card and progress message on the console and, when there is one, in the chat channel."""
+    wanted = channel or await _default_channel(job)
+    for place in dict.fromkeys((CONSOLE, wanted or CONSOLE)):
+        for part in (CARD, PROGRESS):
+            await ChatMessage.create(job_id=job.id, part=part, platform=platform_of(place), channel=place)
+
+
+async def close_thread(job: Job) -> None:
+    """Inside a unit: a failed job's thread gets a further reply with the last log lines, wherever it has a card."""
+    if job.status != JobStatus.FAILED:
+        return
+    for card in await ChatMessage.filter(job_id=job.id, part=CARD):
+        await ChatMessage.get_or_create(
+            job_id=job.id, part=FAILURE, platform=card.platform, defaults={"channel": card.channel}
+        )
+
+
+def platform_of(channel: str) -> str:
+    """The platform that `slack:TEAM:CHANNEL`, `discord:GUILD:CHANNEL` or `console` is on."""
+    return channel.partition(":")[0]
+
+
+async def _default_channel(job: Job) -> str | None:
+    repository = await job.get_repository()
+    if repository and repository.channel:
+        return repository.channel
+    setting = await Setting.get_or_none(name="default_channel")
+    return str(setting.value) if setting and setting.value else None

@@ -1,0 +1,17 @@
+"""Every job type: one file each, and one line here."""
+
+from jobs.errors import InvalidRequestError
+from jobs.job_type import JobType
+from jobs.types.backup import Backup
+from jobs.types.repository_init import RepositoryInit
+
+JOB_TYPES: dict[str, JobType] = {job_type.kind: job_type for job_type in (Backup(), RepositoryInit())}
+
+
+def job_type(kind: str) -> JobType:
+    """The type called `kind`; raises `InvalidRequestError` for an unknown one."""
+    try:
+        return JOB_TYPES[kind]
+    except KeyError:
+        known = ", ".join(sorted(JOB_TYPES))
+        raise InvalidRequestError("kind", f"there is no job type {kind!r}; the types are {known}.") from None

@@ -1,0 +1,32 @@
+"""`repository_init`: borg init, making an empty repository at its location."""
+
+from jobs.access import Role
+from jobs.borg.events import Event
+from jobs.job_type import JobType, Result, Run, Words
+from jobs.view import Progress
+
+
+class RepositoryInit(JobType):
+    """Makes the repository; asked for with `"init": true` when a repository is added."""
+
+    kind = "repository_init"
+    words = Words(noun="Creation", preposition="of", running="Creating")
+    role = Role.ADMINISTER
+    timeout_s = 600.0
+
+    def arguments(self, run: Run) -> tuple[str, ...]:
+        """`borg init`, which also makes missing parent directories."""
+        return (
+            "init", "--log-json", "--encryption", run.target.encryption, "--make-parent-dirs",
+            "--", run.target.location,
+        )  # fmt: skip
+
+    def read_progress(self, event: Event, progress: Progress) -> Progress:
+        """It takes seconds and reports no progress."""
+        del event
+        return progress
+
+    def read_result(self, run: Run, stdout: bytes) -> Result:
+        """Nothing but that it is done."""
+        del run, stdout
+        return Result(Progress(progress_percent=100.0))

@@ -1,0 +1,80 @@
+"""What the outside sees of a job: one shape for the API, the completion webhook, the command line and the cards."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class JobStatus(StrEnum):
+    """The states of a job; `jobs/lifecycle.py` says what may follow what."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """True when no other state follows."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class Progress(BaseModel):
+    """How far a job is. Sizes are bytes, `backup_speed` is MB/s (10^6), percentages are 0 to 100; unknown is None,
+    never 0.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    progress_percent: float | None = None
+    percent_is_estimate: bool = False
+    current_file: str | None = None
+    nfiles: int | None = None
+    original_size: int | None = None
+    compressed_size: int | None = None
+    deduplicated_size: int | None = None
+    backup_speed: float | None = None
+    eta_s: float | None = None
+    progress: float | None = None
+    progress_message: str | None = None
+    total_size: int | None = None
+    total_files: int | None = None
+    total_from: str | None = None
+    """Where the totals come from: "previous archive" or "scan"."""
+    last_activity_at: datetime | None = None
+
+
+class JobView(BaseModel):
+    """A job as everybody outside sees it; times are UTC, `duration_s` is seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    kind: str
+    status: JobStatus
+    repository: str | None
+    host: str
+    progress: Progress
+    warnings: int
+    error_code: str | None
+    error_message: str | None
+    archive_name: str | None
+    logs_url: str
+    requested_by: str
+    cancelled_by: str | None
+    origin: str
+    priority: str
+    attempt: int
+    retry_of: int | None
+    parent_id: int | None
+    scheduled_job_id: int | None
+    not_before: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_s: float | None
