@@ -1,0 +1,263 @@
+"""What a job's messages say, the same for every platform: the card, the progress message, the last log lines. Pure.
+
+A renderer lays a message out as its platform likes; what is said, and in which order, is decided here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from bot import wording
+from bot.figures import SEPARATOR, Bar, figures_of, last_activity, share_done
+from jobs.view import JobStatus, JobView
+
+LOG_TAIL_LINES = 15
+_NAME_LIMIT, _FILE_LIMIT, _SENTENCE_LIMIT, _LOG_LINE_LIMIT = 80, 60, 600, 160
+_MARKS = {
+    JobStatus.PENDING: "○",
+    JobStatus.RUNNING: "●",
+    JobStatus.COMPLETED: "✓",
+    JobStatus.FAILED: "✗",
+    JobStatus.CANCELLED: "–",
+}
+_WARNING_MARK = "!"
+_ORIGINS = {"slack": "Slack", "discord": "Discord", "api": "API", "cli": "command line", "hook": "webhook"}
+_PEOPLE = {"slack": "Slack user", "discord": "Discord user"}
+
+
+class Part(StrEnum):
+    """Which of a job's messages it is; FAILURE is the further reply with the last log lines."""
+
+    CARD = "card"
+    PROGRESS = "progress"
+    FAILURE = "failure"
+
+
+class KindWords(Protocol):
+    """How a job type speaks of itself: `Backup`, `of`, `Backing up`; `jobs.job_type.Words` is one."""
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def preposition(self) -> str: ...
+    @property
+    def running(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A named fact. `subject` is set where the value is a person whom a platform may know: `slack:T1:U1`."""
+
+    name: str
+    value: str
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A click that comes back as (`action`, `value`)."""
+
+    action: str
+    value: str
+    label: str
+    style: Literal["danger"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message about one job, unescaped.
+
+    `mark`, `headline` and `state` make the first line; then `bar`, `lines`, `fields`, `note` (small print), `code`
+    (log lines parted by newlines, shown as they stand) and `buttons`. Only `code` has newlines in it.
+    """
+
+    job_id: int
+    part: Part
+    status: JobStatus
+    mark: str
+    headline: str
+    state: str
+    fields: tuple[Field, ...] = ()
+    bar: Bar | None = None
+    lines: tuple[str, ...] = ()
+    note: str | None = None
+    code: str | None = None
+    buttons: tuple[Button, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The same as plain text, for notifications and screen readers; only the small print is left out."""
+        bar = (self.bar.caption,) if self.bar else ()
+        details = [*bar, *self.lines, *(f"{field.name.lower()} {field.value}" for field in self.fields)]
+        listed = ", ".join((*(detail.rstrip(".") for detail in details[:-1]), *details[-1:])).replace(SEPARATOR, ", ")
+        sentence = f"{self.headline} {self.state}" + (f": {listed}" if listed else "")
+        return "\n".join((sentence, *((self.code,) if self.code else ())))
+
+
+def job_card(
+    job: JobView,
+    *,
+    words: KindWords | None = None,
+    waits_for: str | None = None,
+    silent_since: datetime | None = None,
+    cancelled_by: str | None = None,
+    chain: Sequence[JobView] = (),
+) -> Message:
+    """The root message: what, where, who, state, buttons. It shows no progress and so changes only with the state.
+
+    `waits_for` names what a pending job stands behind, such as `#5`; `chain` holds the jobs that follow this one.
+    """
+    return replace(
+        _message(job, Part.CARD, _title(job, words)),
+        fields=(*_facts(job), *_cancelled_by(job, cancelled_by), *_chain(chain)),
+        lines=_situation(job, waits_for, silent_since),
+        buttons=_buttons(job),
+    )
+
+
+def progress_message(
+    job: JobView,
+    *,
+    now: datetime,
+    words: KindWords | None = None,
+    waits_for: str | None = None,
+    silent_since: datetime | None = None,
+    cancelled_by: str | None = None,
+) -> Message:
+    """The message in the thread that is edited until the job ends, and then holds the final figures or the reason."""
+    situation = _situation(job, waits_for, silent_since)
+    if job.status is JobStatus.RUNNING:
+        return _running(job, words, now, situation)
+    completed = job.status is JobStatus.COMPLETED
+    figures = figures_of(job.progress, alive=False, new_in=" in the repository") if completed else None
+    return replace(
+        _message(job, Part.PROGRESS, _title(job, words)),
+        lines=tuple(filter(None, (figures, *situation))),
+        fields=tuple(_cancelled_by(job, cancelled_by)),
+    )
+
+
+def failure_message(job: JobView, log_tail: Sequence[str]) -> Message:
+    """The further reply after a failure: the last lines of the log, oldest first."""
+    shown = [wording.clip(wording.log_line(line), _LOG_LINE_LIMIT) for line in log_tail[-LOG_TAIL_LINES:]]
+    code = "\n".join(shown).strip("\n")
+    hint = f"/backup logs {job.id} shows the whole log" if code else "the log is empty"
+    return replace(_message(job, Part.FAILURE, "Last log lines of"), lines=(hint,), code=code or None)
+
+
+def _message(job: JobView, part: Part, headline: str) -> Message:
+    mark = _WARNING_MARK if job.status is JobStatus.COMPLETED and job.warnings else _MARKS[job.status]
+    state = f"#{job.id} {job.status}" if part is Part.FAILURE else _state(job)
+    return Message(job.id, part, job.status, mark, headline, state)
+
+
+def _running(job: JobView, words: KindWords | None, now: datetime, situation: tuple[str, ...]) -> Message:
+    progress, bar = job.progress, share_done(job.progress)
+    silent = bool(situation)
+    phase = _sentence(progress.progress_message or "")
+    figures = figures_of(progress, alive=not silent)
+    nothing_yet = None if bar or phase or figures or silent else "no figures yet"
+    tail = situation or (last_activity(progress, now, told_by_bar=bar is not None),)
+    return replace(
+        _message(job, Part.PROGRESS, _running_title(job, words)),
+        bar=bar,
+        lines=tuple(filter(None, (phase, figures, nothing_yet, *tail))),
+        note=wording.shorten(wording.one_line(progress.current_file), _FILE_LIMIT) if progress.current_file else None,
+    )
+
+
+def _title(job: JobView, words: KindWords | None) -> str:
+    noun = words.noun if words else _name(job)
+    if job.repository is None:
+        return f"{noun} on {_short(job.host)}"
+    return f"{noun} {words.preposition if words else 'of'} {_short(job.repository)}"
+
+
+def _running_title(job: JobView, words: KindWords | None) -> str:
+    if words is None:
+        return _title(job, words)
+    return f"{words.running} {_short(job.repository)}" if job.repository else f"{words.running} on {_short(job.host)}"
+
+
+def _name(job: JobView) -> str:
+    return job.kind.replace("_", " ").capitalize()
+
+
+def _state(job: JobView) -> str:
+    """`#7 completed with 3 warnings in 4 min 12 s`."""
+    warnings = f" with {wording.count(job.warnings, 'warning')}" if job.warnings and job.status.final else ""
+    took = ""
+    if job.status.final and job.duration_s is not None:
+        took = f" {'in' if job.status is JobStatus.COMPLETED else 'after'} {wording.duration(job.duration_s)}"
+    return f"#{job.id} {job.status}{warnings}{took}"
+
+
+def _situation(job: JobView, waits_for: str | None, silent_since: datetime | None) -> tuple[str, ...]:
+    """Why the job is where it is: what it waits for, since when its host is silent, what the error or warning was."""
+    message = (_sentence(job.error_message),) if job.error_message else ()
+    silent = (f"host silent since {wording.moment(silent_since)}",) if silent_since else ()
+    if job.status is JobStatus.PENDING:
+        return (_waiting(job, waits_for), *silent, *message)
+    if job.status is JobStatus.RUNNING:
+        return silent
+    return message or (("no reason was recorded",) if job.status is JobStatus.FAILED else ())
+
+
+def _waiting(job: JobView, waits_for: str | None) -> str:
+    if waits_for:
+        return f"waiting for {_short(waits_for)}"
+    if job.not_before:
+        return f"waiting until {wording.moment(job.not_before)}"
+    return f"waiting for {_short(job.host)}"
+
+
+def _facts(job: JobView) -> Iterator[Field]:
+    if job.repository is not None:
+        yield Field("Host", _short(job.host))
+    yield Field("Asked by", _who(job.requested_by), job.requested_by)
+    asked_through, _, _ = job.requested_by.partition(":")
+    origin, _, detail = job.origin.partition(":")
+    if origin and origin != asked_through:
+        yield Field("Via", _short(" ".join(filter(None, (_ORIGINS.get(origin, origin), detail)))))
+    if job.archive_name:
+        yield Field("Archive", _short(job.archive_name))
+    if job.attempt > 1:
+        yield Field("Attempt", str(job.attempt))
+    if job.retry_of is not None:
+        yield Field("Retry of", f"#{job.retry_of}")
+
+
+def _chain(chain: Sequence[JobView]) -> Iterator[Field]:
+    if chain:
+        yield Field("Then", ", ".join(f"{_name(job).lower()} #{job.id} {job.status}" for job in chain))
+
+
+def _cancelled_by(job: JobView, subject: str | None) -> Iterator[Field]:
+    if subject and job.status is JobStatus.CANCELLED:
+        yield Field("Cancelled by", _who(subject), subject)
+
+
+def _who(subject: str) -> str:
+    """`token ci`, `root at the command line`, `Slack user U1`: a subject where nobody can resolve it to a name."""
+    kind, _, name = subject.partition(":")
+    if kind in _PEOPLE:
+        return _short(f"{_PEOPLE[kind]} {name.rpartition(':')[2]}")
+    return _short(f"{name} at the command line" if kind == "cli" else subject.replace(":", " ", 1))
+
+
+def _buttons(job: JobView) -> tuple[Button, ...]:
+    if not job.status.final:
+        return (Button("job.cancel", str(job.id), "Cancel", "danger"),)
+    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        return (Button("job.retry", str(job.id), "Retry"),)
+    return ()
+
+
+def _short(name: str) -> str:
+    return wording.shorten(wording.one_line(name), _NAME_LIMIT)
+
+
+def _sentence(text: str) -> str:
+    return wording.clip(wording.one_line(text), _SENTENCE_LIMIT)

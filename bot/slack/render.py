@@ -1,0 +1,130 @@
+"""A message as Slack shows it: the content of `chat.postMessage` and `chat.update`. Pure.
+
+Escaping and formatting: https://docs.slack.dev/messaging/formatting-message-text; the limits of blocks:
+https://docs.slack.dev/reference/block-kit/blocks; metadata: https://docs.slack.dev/messaging/message-metadata.
+
+Sentences, log lines and names come from outside. `&`, `<`, `>` are escaped everywhere, which leaves no mention and no
+link; sentences and small print stand in `plain_text`, where nothing is formatting; names stand in `mrkdwn`, as code
+when Slack would read formatting into them; `verbatim` keeps Slack from making links of what looks like one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, takewhile
+from typing import Any
+
+from bot import wording
+from bot.card import Button, Field, Message
+from bot.figures import Bar
+
+EVENT_TYPE = "locutus_job"
+# A little under Slack's own limits, as Slack does not say in which unit it counts.
+_TEXT_LIMIT = 3_800
+_SECTION_LIMIT = 2_900
+_HEADLINE_LIMIT = 500
+_VALUE_LIMIT = 1_900
+_LABEL_LIMIT = 75
+_CONTEXT_ELEMENTS = 10
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_FORMATTING = re.compile(r"[*~`]|(?<!\w)_|_(?!\w)|:[\w+-]*[a-z][\w+-]*:|^>", re.IGNORECASE)
+_PERSON = re.compile(r"slack:[A-Z0-9]+:([UW][A-Z0-9]+)")
+
+Block = dict[str, Any]
+
+
+def render(message: Message) -> dict[str, Any]:
+    """`text`, `blocks` and `metadata` of the message, and that nothing in it is unfurled."""
+    return {
+        "text": _start(message.text, _TEXT_LIMIT),
+        "blocks": list(_blocks(message)),
+        "metadata": {"event_type": EVENT_TYPE, "event_payload": {**identity(message), "status": message.status.value}},
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def identity(message: Message) -> dict[str, int | str]:
+    """What in the metadata's payload tells the messages of all jobs apart."""
+    return {"job_id": message.job_id, "part": message.part.value}
+
+
+def _blocks(message: Message) -> Iterator[Block]:
+    yield {"type": "section", "text": _mrkdwn(_first_lines(message))}
+    if lines := "\n".join(filter(None, message.lines)):
+        yield {"type": "section", "text": _plain(lines, _SECTION_LIMIT)}
+    for start in range(0, len(message.fields), _CONTEXT_ELEMENTS):
+        fields = message.fields[start : start + _CONTEXT_ELEMENTS]
+        yield {"type": "context", "elements": [_mrkdwn(_fact(field)) for field in fields]}
+    if message.note:
+        yield {"type": "context", "elements": [_plain(message.note, _VALUE_LIMIT)]}
+    if message.code:
+        yield {"type": "section", "text": _mrkdwn(_code_block(message.code))}
+    if message.buttons:
+        yield {"type": "actions", "elements": [_button(button) for button in message.buttons]}
+
+
+def _first_lines(message: Message) -> str:
+    first = (
+        f"{escape(message.mark)} *{_name(message.headline, _HEADLINE_LIMIT)}* {_name(message.state, _HEADLINE_LIMIT)}"
+    )
+    return first + (f"\n{_bar(message.bar)}" if message.bar else "")
+
+
+def _bar(bar: Bar) -> str:
+    return f"`{wording.bar(bar.fraction)}`  {_name(bar.caption, _HEADLINE_LIMIT)}"
+
+
+def _fact(field: Field) -> str:
+    person = _PERSON.fullmatch(field.subject or "")
+    value = f"<@{person[1]}>" if person else f"*{_name(field.value, _VALUE_LIMIT)}*"
+    return f"{_name(field.name, _LABEL_LIMIT)} {value}"
+
+
+def _button(button: Button) -> Block:
+    style = {"style": button.style} if button.style else {}
+    label = _plain(button.label, _LABEL_LIMIT)
+    return {"type": "button", "text": label, "action_id": button.action, "value": button.value, **style}
+
+
+def escape(text: str) -> str:
+    """The text without Slack's three control characters."""
+    return "".join(_ENTITIES.get(character, character) for character in text)
+
+
+def _mrkdwn(text: str) -> Block:
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _plain(text: str, limit: int) -> Block:
+    return {"type": "plain_text", "text": _start(text, limit), "emoji": False}
+
+
+def _name(text: str, limit: int) -> str:
+    """A name inside `mrkdwn`: as it is where that is safe, else as inline code, which formats nothing."""
+    if not text.strip():
+        return "?"
+    if not _FORMATTING.search(text):
+        return _start(text, limit)
+    return f"`{_start(text.replace('`', 'ˋ'), limit)}`"
+
+
+def _code_block(code: str) -> str:
+    """Fenced; zero-width spaces between backticks keep the text from closing the fence. A long one loses its start."""
+    apart = re.sub("`(?=`)", "`\u200b", code)
+    return f"```\n{_end(apart, _SECTION_LIMIT)}\n```"
+
+
+def _start(text: str, limit: int) -> str:
+    escaped = escape(text)
+    return escaped if len(escaped) <= limit else escape(text[: _room(text, limit - 1)]) + "…"
+
+
+def _end(text: str, limit: int) -> str:
+    escaped = escape(text)
+    return escaped if len(escaped) <= limit else "…" + escape(text[-_room(reversed(text), limit - 1) :])
+
+
+def _room(text: Iterable[str], limit: int) -> int:
+    """How many characters of the text fit into `limit` when escaped, so that no entity is cut in two."""
+    lengths = accumulate(len(_ENTITIES.get(character, character)) for character in text)
+    return sum(1 for _ in takewhile(lambda length: length <= limit, lengths))
