@@ -1,0 +1,119 @@
+"""The routes of the job types, made from their declarations alone: start, status at their own kind only, log."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from jobs.access import Role
+from jobs.errors import InvalidRequestError
+from jobs.job_type import JobType
+from jobs.repository_fields import Channel
+from jobs.submit import JobRequest, submit
+from jobs.types import JOB_TYPES
+from jobs.view import JobView
+from webhooks.api.job_logs import LogQuery, stream_log
+from webhooks.api.jobs import WaitQuery, find_job, show_job
+from webhooks.api.started import IDEMPOTENCY_KEY, Started, request_key, started
+from webhooks.route import Answer, Call, Route
+
+REPOSITORY = "repo"
+
+RepositoryReference = Annotated[
+    str,
+    StringConstraints(pattern="^([0-9]{1,9}|[a-z0-9._-]*[a-z._-][a-z0-9._-]*)$", max_length=63),
+    Field(description="A repository's name or id"),
+]
+
+
+class Start(BaseModel):
+    """What every start may say beside the parameters of its kind."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Channel | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    template: str | None = None
+
+
+def routes() -> tuple[Route, ...]:
+    """The routes of all job types."""
+    return tuple(route for kind in JOB_TYPES.values() for route in _routes(kind))
+
+
+def _routes(kind: JobType) -> Iterator[Route]:
+    noun = f"{kind.words.noun} {kind.words.preposition} a repository"
+    if path := kind.routes.start:
+        yield Route(
+            "POST", path, kind.role, partial(start, kind), f"{noun}: accepts a job",
+            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, by_repository=True,
+            request_headers=(IDEMPOTENCY_KEY,),
+        )  # fmt: skip
+    if path := kind.routes.status:
+        yield Route(
+            "GET", path, Role.VIEW, partial(show, kind), f"{noun}: one job",
+            query=WaitQuery, answer=JobView, by_repository=True,
+        )  # fmt: skip
+    if path := kind.routes.logs:
+        yield Route(
+            "GET", path, Role.VIEW, partial(show_log, kind), f"{noun}: the log, while the job runs as it comes",
+            query=LogQuery, media_type="text/plain", by_repository=True,
+        )  # fmt: skip
+
+
+def start_body(kind: JobType) -> type[BaseModel]:
+    """The body of a start: the repository, the kind's parameters, and what every start may say.
+
+    What stands in the path does not stand in the body.
+    """
+    path = kind.routes.start or ""
+    fields: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in kind.parameters.model_fields.items()
+        if f"{{{name}}}" not in path
+    }
+    if f"{{{REPOSITORY}}}" not in path:
+        fields["repository"] = (RepositoryReference, ...)
+    name = "".join(word.capitalize() for word in kind.kind.split("_"))
+    return create_model(f"{name}Start", __base__=Start, **fields)
+
+
+async def start(kind: JobType, call: Call[Any, None]) -> Answer:
+    """Accept a job; the same `Idempotency-Key` again is answered with the first job."""
+    _refuse_template(call.body.template)
+    request = JobRequest(
+        kind=kind.kind,
+        principal=call.principal,
+        origin=call.origin,
+        repository=call.path.get(REPOSITORY) or call.body.repository,
+        parameters=_parameters(kind, call.body, call.path),
+        request_key=request_key(call),
+        channel=call.body.channel,
+        priority=call.body.priority,
+    )
+    accepted = await submit(request)
+    return started(call, accepted.job)
+
+
+async def show(kind: JobType, call: Call[None, WaitQuery]) -> JobView:
+    """One job of this kind."""
+    await find_job(call, call.id, kind.kind)
+    return await show_job(call)
+
+
+async def show_log(kind: JobType, call: Call[None, LogQuery]) -> Any:
+    """The log of one job of this kind."""
+    return await stream_log(call, await find_job(call, call.id, kind.kind))
+
+
+def _parameters(kind: JobType, body: BaseModel, path: Mapping[str, str]) -> dict[str, Any]:
+    names = set(kind.parameters.model_fields)
+    said = body.model_dump(mode="json", include=names, exclude_unset=True)
+    return said | {name: value for name, value in path.items() if name in names}
+
+
+def _refuse_template(name: str | None) -> None:
+    if name is not None:
+        raise InvalidRequestError("template", f"there is no template called {name!r}.")

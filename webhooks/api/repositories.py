@@ -1,0 +1,134 @@
+"""Repositories over HTTP: what is answered of a row (never a passphrase), and the five routes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from tortoise.functions import Count
+
+from jobs.access import Role
+from jobs.database.unit import reader
+from jobs.errors import NotFoundError
+from jobs.models import Archive, Repository
+from jobs.repositories import Asker, add, change, remove
+from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange
+from webhooks.page import Page, PageQuery, page
+from webhooks.route import Answer, Call, Plain, Route
+from webhooks.visibility import limited_to
+
+DERIVED = frozenset({"archives", "passphrase_from", "init_job_id"})
+
+
+class RepositoryAnswer(BaseModel):
+    """A repository. `size` is bytes, times are UTC; `passphrase_from` names the way to the passphrase."""
+
+    id: int
+    name: str
+    location: str
+    source_directories: list[str]
+    exclude_patterns: list[str]
+    compression: str
+    encryption: str
+    host: str
+    channel: str | None
+    passphrase_from: str | None
+    passphrase_file: str | None
+    archive_name_template: str
+    archive_glob: str
+    last_backup: datetime | None
+    last_check: datetime | None
+    last_compact: datetime | None
+    last_prune: datetime | None
+    archives: int
+    size: int | None
+    created_at: datetime
+    init_job_id: int | None = None
+
+
+async def present(rows: Sequence[Repository]) -> list[RepositoryAnswer]:
+    """The rows with the number of their archives."""
+    ids = [row.id for row in rows]
+    counted = Archive.filter(repository_id__in=ids).using_db(reader()).annotate(archives=Count("id"))
+    found: Any = await counted.group_by("repository_id").values_list("repository_id", "archives") if ids else []
+    counts = dict(found)
+    return [_answer(row, counts.get(row.id, 0)) for row in rows]
+
+
+def _answer(row: Repository, archives: int) -> RepositoryAnswer:
+    columns = {name: getattr(row, name) for name in RepositoryAnswer.model_fields.keys() - DERIVED}
+    source = next((name for name in PASSPHRASE_SOURCES if getattr(row, name)), None)
+    return RepositoryAnswer(**columns, archives=archives, passphrase_from=source)
+
+
+async def find(call: Call[Any, Any]) -> Repository:
+    """The repository of the path, where the principal may see it; raises `NotFoundError`."""
+    reference = call.path["repo"]
+    wanted = {"id": int(reference)} if reference.isdigit() and len(reference) < 10 else {"name": reference}
+    row = await Repository.filter(**wanted).using_db(reader()).first()
+    if row is None:
+        raise NotFoundError(f"There is no repository {reference}.")
+    call.principal.require(Role.VIEW, row.name)
+    return row
+
+
+async def list_repositories(call: Call[None, PageQuery]) -> Page[RepositoryAnswer]:
+    """The repositories that the principal may see."""
+    names = limited_to(call.principal, Role.VIEW)
+    rows = Repository.all() if names is None else Repository.filter(name__in=list(names))
+    return Page[RepositoryAnswer](**await page(rows, call.query, present))
+
+
+async def show_repository(call: Plain) -> RepositoryAnswer:
+    """One repository."""
+    return (await present([await find(call)]))[0]
+
+
+async def add_repository(call: Call[NewRepository, None]) -> Answer:
+    """Add a repository and, with `init`, accept the job that makes it."""
+    added = await add(_asker(call), call.body, default_host=call.context.settings.host)
+    answer = (await present([added.repository]))[0]
+    answer.init_job_id = added.init_job.id if added.init_job else None
+    return Answer(answer, headers={"Location": f"{call.context.settings.base_url}/api/repositories/{answer.id}"})
+
+
+async def change_repository(call: Call[RepositoryChange, None]) -> RepositoryAnswer:
+    """Change the fields given."""
+    changed = await change(_asker(call), await find(call), call.body)
+    return (await present([changed]))[0]
+
+
+async def remove_repository(call: Plain) -> None:
+    """Forget a repository; its data stays where it is."""
+    await remove(_asker(call), await find(call))
+
+
+def _asker(call: Call[Any, Any]) -> Asker:
+    return Asker(call.principal, call.origin)
+
+
+COLLECTION, ONE = "/api/repositories", "/api/repositories/{repo}"
+
+ROUTES = (
+    Route(
+        "GET", COLLECTION, Role.VIEW, list_repositories, "The repositories, newest first",
+        query=PageQuery, answer=Page[RepositoryAnswer], by_repository=True,
+    ),
+    Route(
+        "POST", COLLECTION, Role.ADMINISTER, add_repository, "Adds a repository",
+        body=NewRepository, answer=RepositoryAnswer, status=HTTPStatus.CREATED,
+    ),
+    Route(
+        "GET", ONE, Role.VIEW, show_repository, "One repository, by id or name",
+        answer=RepositoryAnswer, by_repository=True,
+    ),
+    Route(
+        "PUT", ONE, Role.ADMINISTER, change_repository, "Changes the fields given",
+        body=RepositoryChange, answer=RepositoryAnswer,
+    ),
+    Route(
+        "DELETE", ONE, Role.ADMINISTER, remove_repository, "Forgets a repository; its data stays where it is",
+        status=HTTPStatus.NO_CONTENT,
+    ),
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""Bearer tokens: made here, answered once, known afterwards by their digest."""
+
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+
+from pydantic import AwareDatetime, BaseModel
+from tortoise.exceptions import IntegrityError
+
+from jobs.access import Role
+from jobs.database.unit import unit
+from jobs.errors import ConflictError, InvalidRequestError
+from jobs.models import ApiToken, RoleBinding
+from webhooks.api.fields import Body, RoleName, TokenName
+from webhooks.authentication import ADMIN_NAME, digest, new_token, subject_of
+from webhooks.resource import Resource
+from webhooks.route import Call, Route
+
+
+class NewToken(Body):
+    """A token to make; None: it does not expire."""
+
+    name: TokenName
+    role: RoleName
+    expires_at: AwareDatetime | None = None
+
+
+class TokenChange(Body):
+    """What can change of a token; its name is its identity and stays."""
+
+    role: RoleName = "view"
+    expires_at: AwareDatetime | None = None
+
+
+class TokenAnswer(BaseModel):
+    """A token without the token."""
+
+    id: int
+    name: str
+    role: str
+    expires_at: datetime | None
+    created_at: datetime
+
+
+class MadeToken(TokenAnswer):
+    """A fresh token: the only answer that holds it."""
+
+    token: str
+
+
+def present(row: ApiToken) -> TokenAnswer:
+    """The row as it is answered."""
+    return TokenAnswer.model_validate(row, from_attributes=True)
+
+
+async def _forget_bindings(row: ApiToken) -> None:
+    # A later token of the same name is another one and must not inherit what this one was granted.
+    await RoleBinding.filter(subject=subject_of(row.name)).delete()
+
+
+TOKENS = Resource("/api/tokens", "token", ApiToken, TokenAnswer, present, removed=_forget_bindings)
+
+
+async def make(call: Call[NewToken, None]) -> MadeToken:
+    """Make a token."""
+    if call.body.name == ADMIN_NAME:
+        raise InvalidRequestError("name", f"{ADMIN_NAME} is the bootstrap token's name. Choose another one.")
+    token = new_token()
+    try:
+        row = await unit(partial(_make, call, digest(token)))
+    except IntegrityError as error:
+        raise ConflictError(f"There is a token called {call.body.name} already. Choose another name.") from error
+    return MadeToken(**present(row).model_dump(), token=token)
+
+
+async def alter(call: Call[TokenChange, None]) -> TokenAnswer:
+    """Change role or expiry."""
+    return present(await unit(partial(_alter, call)))
+
+
+async def _make(call: Call[NewToken, None], token_digest: str) -> ApiToken:
+    row = await ApiToken.create(**call.body.model_dump(), digest=token_digest)
+    await TOKENS.record(call, "add", row, name=row.name, role=row.role)
+    return row
+
+
+async def _alter(call: Call[TokenChange, None]) -> ApiToken:
+    row = await TOKENS.find(call.id)
+    row.update_from_dict(call.body.model_dump(exclude_unset=True))
+    await row.save()
+    await TOKENS.record(call, "change", row, name=row.name, role=row.role)
+    return row
+
+
+ROUTES = (
+    TOKENS.listing(),
+    Route(
+        "POST", TOKENS.path, Role.ADMINISTER, make, "Makes a token, which is answered this once",
+        body=NewToken, answer=MadeToken, status=HTTPStatus.CREATED,
+    ),
+    TOKENS.reading(),
+    Route(
+        "PUT", f"{TOKENS.path}/{{id}}", Role.ADMINISTER, alter, "Changes a token's role or expiry",
+        body=TokenChange, answer=TokenAnswer,
+    ),
+    TOKENS.removal(),
+)  # fmt: skip

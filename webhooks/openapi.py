@@ -1,0 +1,125 @@
+"""The description of the API (OpenAPI 3.1), made from the same declarations as the API itself."""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from webhooks.problems import MEDIA_TYPE, Problem
+from webhooks.route import PUBLIC, Route
+
+REFERENCE = "#/components/schemas/{model}"
+
+ModelUse = tuple[type[BaseModel], JsonSchemaMode]
+Schemas = Mapping[Any, dict[str, Any]]
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole description."""
+    declared = tuple(routes)
+    schemas, definitions = models_json_schema(sorted(_uses(declared), key=str), ref_template=REFERENCE)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in declared:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Locutus", "version": version("locutus")},
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {"Problem": _content("A problem document (RFC 9457)", MEDIA_TYPE, _problem(schemas))},
+        },
+    }
+
+
+def _uses(routes: tuple[Route, ...]) -> set[ModelUse]:
+    uses: set[ModelUse] = {(Problem, "serialization")}
+    for route in routes:
+        uses |= {(route.body, "validation")} if route.body else set()
+        uses |= {(route.answer, "serialization")} if route.answer else set()
+    return uses
+
+
+def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": _operation_id(route),
+        "tags": [_tag(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
+        "responses": {str(route.status.value): _success(route, schemas), "default": _problem_reference()},
+    }
+    if route.body:
+        schema = schemas[route.body, "validation"]
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    if route.needs == PUBLIC:
+        operation["security"] = []
+    else:
+        operation["description"] = f"Needs the role `{route.needs.word}`."
+    return operation
+
+
+def _success(route: Route, schemas: Schemas) -> dict[str, Any]:
+    if route.answer:
+        return _content(route.summary, route.media_type, schemas[route.answer, "serialization"])
+    if route.media_type != "application/json":
+        return _content(route.summary, route.media_type, {"type": "string"})
+    return {"description": route.summary}
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    def parameter(name: str) -> dict[str, Any]:
+        schema = {"type": "integer"} if name == "id" else {"type": "string"}
+        return {"name": name, "in": "path", "required": True, "schema": schema}
+
+    return [parameter(name) for name in route.variables]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
+    schema = route.query.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _inlined(field, schema.get("$defs", {}))}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if reference := schema.get("$ref"):
+        return definitions[reference.rpartition("/")[2]]
+    return {name: _inlined(value, definitions) for name, value in schema.items()}
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "header", "schema": {"type": "string"}} for name in route.request_headers]
+
+
+def _content(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _problem(schemas: Schemas) -> dict[str, Any]:
+    return schemas[Problem, "serialization"]
+
+
+def _problem_reference() -> dict[str, Any]:
+    return {"$ref": "#/components/responses/Problem"}
+
+
+def _operation_id(route: Route) -> str:
+    words = route.path.replace("{", "by-").replace("}", "").strip("/").replace("/", "-").replace(".", "-")
+    return f"{route.method.lower()}-{words}"
+
+
+def _tag(route: Route) -> str:
+    first, *rest = route.path.strip("/").split("/")
+    return rest[0].partition(".")[0] if first == "api" and rest else "gateway"

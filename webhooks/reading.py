@@ -1,0 +1,65 @@
+"""Reading what a client sent: a JSON body or a query string, checked by its pydantic model."""
+
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from webhooks.problems import FieldError, HttpProblemError, InvalidFieldsError
+
+BODY_TIMEOUT_S = 10.0
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[M], ignored: Iterable[str] = ()) -> M:
+    """The JSON body as `model`, without the fields `ignored`; an empty body is an empty object.
+
+    Raises a 400 problem for what is no JSON, 408 for a body that takes longer than 10 s, 422 with the fields' names.
+    """
+    given = _parsed(await _received(request))
+    if isinstance(given, dict):
+        for name in ignored:
+            given.pop(name, None)
+    return _checked(model, given, "body")
+
+
+def read_query(request: web.Request, model: type[M]) -> M:
+    """The query string as `model`; a name given twice or unknown is refused by name."""
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise InvalidFieldsError([FieldError(field=name, message="Give it once.")])
+        if "\0" in request.query[name]:
+            raise InvalidFieldsError([FieldError(field=name, message="NUL characters are not accepted.")])
+    return _checked(model, dict(request.query), "query")
+
+
+async def _received(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError as error:
+        detail = f"The body took longer than {BODY_TIMEOUT_S:g} s."
+        raise HttpProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        given = from_json(raw or b"{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise HttpProblemError(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from error
+    if b"\\u0000" in raw:
+        # PostgreSQL stores no NUL, neither in text nor in JSON.
+        raise HttpProblemError(HTTPStatus.BAD_REQUEST, "NUL characters are not accepted.")
+    return given
+
+
+def _checked(model: type[M], given: Any, whole: str) -> M:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise InvalidFieldsError.of(error, whole) from error

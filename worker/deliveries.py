@@ -1,0 +1,104 @@
+"""Sends completion webhooks, as long as it is left to run.
+
+It looks at what is due, whoever said so: the bell, the end of a try and the clock only make it look sooner. Each
+subscription has one try under way at most, so that what one endpoint does reaches no other.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+
+from jobs import clock, delivery
+from jobs.delivery import Answer, Claim
+from jobs.models import Delivery, Subscription
+from jobs.queue import Ear, current_queue
+from jobs.secrets import SecretBox, SecretUnreadableError
+from webhooks.outbound import CONCURRENCY, TIMEOUT_S, WebhookSender
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 5.0
+PAUSE_S = 5.0
+LEASE = timedelta(seconds=TIMEOUT_S + 10)
+
+_log = structlog.get_logger()
+
+
+class Deliveries:
+    """The delivering part of a service worker. Any number of them may run against one database."""
+
+    def __init__(
+        self,
+        sender: WebhookSender,
+        box: SecretBox,
+        base_url: str,
+        *,
+        now: Callable[[], datetime] = clock.now,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._sender = sender
+        self._box = box
+        self._base_url = base_url
+        self._now = now
+        self._chance = chance or random.SystemRandom()
+        self._busy: set[int] = set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A call under way is then given up: its claim runs out and the next worker sends it.
+
+        Needs an open database and queue; their absence is logged and waited out.
+        """
+        with current_queue().ear() as ear:
+            async with asyncio.TaskGroup() as tries:
+                while True:
+                    wait_s = await self._survive(self._start_due(tries, ear))
+                    await ear.wait(wait_s or 0)
+
+    async def _start_due(self, tries: asyncio.TaskGroup, ear: Ear) -> float:
+        """Start what is due and has room; returns the seconds until there may be more."""
+        while room := CONCURRENCY - len(self._busy):
+            page = await delivery.due(self._now(), limit=room, excluding=self._busy)
+            if not page:
+                break
+            for row in page:
+                if row.subscription_id not in self._busy:
+                    self._busy.add(row.subscription_id)
+                    tries.create_task(self._try(row, ear))
+        at = self._now()
+        following = await delivery.next_due(at)
+        return min(LOOK_EVERY_S, (following - at).total_seconds()) if following else LOOK_EVERY_S
+
+    async def _try(self, row: Delivery, ear: Ear) -> None:
+        try:
+            await self._survive(self._deliver(row), delivery_id=row.id, job_id=row.job_id)
+        finally:
+            self._busy.discard(row.subscription_id)
+            ear.rung.set()
+
+    async def _deliver(self, row: Delivery) -> None:
+        claim = await delivery.claim(row, self._now(), LEASE, self._base_url)
+        if claim is None:
+            return
+        answer = await self._send(claim)
+        state = await delivery.record(claim, answer, self._now(), self._chance.uniform(-1, 1))
+        _log.info("webhook_tried", delivery_id=row.id, job_id=row.job_id, status=answer.status, state=state)
+
+    async def _send(self, claim: Claim) -> Answer:
+        subscription: Subscription = claim.delivery.subscription
+        try:
+            secret = self._box.decrypt(subscription.secret)
+        except SecretUnreadableError as error:
+            return Answer(None, str(error))
+        return await self._sender.send(subscription.url, secret, claim.delivery.webhook_id, self._now(), claim.body)
+
+    async def _survive(self, work: Awaitable[T], **about: int | None) -> T | None:
+        try:
+            return await work
+        except Exception:  # noqa: BLE001 - named edge: a broken database delays deliveries, and never ends the loop
+            _log.exception("deliveries_interrupted", **about)
+            await asyncio.sleep(PAUSE_S)
+            return None
