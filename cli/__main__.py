@@ -1,0 +1,48 @@
+"""The command line: `locutus`, also `python -m cli`. One command group, one file."""
+
+import sys
+
+import typer
+
+from cli.chat import chat
+from cli.doctor import doctor
+from cli.grant import grant
+from cli.jobs import jobs, run
+from cli.openapi import openapi
+from cli.output import MISUSED, note
+from cli.repo import repo
+from cli.serve import gateway, migrate, up, worker
+from cli.slack import slack
+from cli.token import token
+from jobs.settings import SettingsError
+
+app = typer.Typer(
+    name="locutus",
+    help="The voice of Borg in your team's chat.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, gateway, worker, migrate, doctor, run, chat, grant, openapi):
+    app.command()(command)
+app.add_typer(jobs, name="jobs")
+app.add_typer(repo, name="repo")
+app.add_typer(token, name="token")
+app.add_typer(slack, name="slack")
+
+
+def main() -> None:
+    """Run a command; a setting that can't be used is one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names and marks may be beyond what an old locale can print.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app()
+    except SettingsError as error:
+        note(f"locutus: {error}")
+        sys.exit(MISUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`locutus up`, `gateway`, `worker`, `migrate`: the processes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from cli.composition import (
+    chat_platforms,
+    gateway_app,
+    make_data_directory,
+    make_secret_key,
+    require_redis,
+    secret_box,
+    served,
+    storage,
+    until_stopped,
+)
+from cli.embedded_redis import embedded_redis, up_lock
+from cli.logging import configure_logging
+from jobs.database.connection import DatabaseNotMigratedError
+from jobs.database.connection import migrate as migrate_database
+from jobs.hosts import HostTakenError
+from jobs.queue import Queue
+from jobs.settings import Settings, SettingsError, load_settings
+from worker.app import WorkerContext, WorkerRole, run_worker
+
+_log = structlog.get_logger()
+
+
+def up(
+    *,
+    replace_host: Annotated[bool, typer.Option(help="Take this host's name over from another data directory.")] = False,
+) -> None:
+    """Run everything on this machine: gateway, worker and a Redis of its own."""
+    settings = load_settings()
+    make_data_directory(settings)
+    with up_lock(settings.data_dir):
+        _run(_up(settings, replace_host=replace_host))
+
+
+def gateway() -> None:
+    """Run one gateway of a fleet."""
+    settings = load_settings()
+    require_redis(settings)
+    make_data_directory(settings)
+    _run(_gateway(settings))
+
+
+def worker(
+    *,
+    host: Annotated[str | None, typer.Option(help="The host name whose jobs it runs.")] = None,
+    role: Annotated[WorkerRole, typer.Option(help="host runs jobs, service shows and delivers them.")] = WorkerRole.ALL,
+    replace_host: Annotated[bool, typer.Option(help="Take the host's name over from another data directory.")] = False,
+) -> None:
+    """Run one worker of a fleet."""
+    settings = load_settings(**({"host": host} if host else {}))
+    require_redis(settings)
+    make_data_directory(settings)
+    _run(_worker(settings, role, replace_host=replace_host))
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load_settings()
+    make_data_directory(settings)
+    _run(migrate_database(settings.database_url))
+    typer.echo("The database has the newest schema.")
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; what a person must mend comes out as a `SettingsError`, also from within a group of tasks."""
+    configure_logging()
+    try:
+        asyncio.run(main)
+    except* (DatabaseNotMigratedError, HostTakenError, SettingsError) as group:
+        raise SettingsError(str(_first(group))) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _up(settings: Settings, *, replace_host: bool) -> None:
+    make_secret_key(settings)
+    async with contextlib.AsyncExitStack() as opened:
+        redis_url = settings.redis_url or await opened.enter_async_context(embedded_redis(settings.data_dir))
+        await migrate_database(settings.database_url)
+        queue = await opened.enter_async_context(storage(settings, redis_url))
+        # The worker first: its host's key is published before the gateway says that it is ready.
+        await opened.enter_async_context(_working(settings, queue, WorkerRole.ALL, replace_host=replace_host))
+        await opened.enter_async_context(served(settings, gateway_app(settings, queue, secret_box(settings))))
+        _log.info("up", url=settings.base_url, data_dir=str(settings.data_dir), host=settings.host)
+        await until_stopped()
+
+
+async def _gateway(settings: Settings) -> None:
+    secrets = secret_box(settings)
+    async with storage(settings) as queue, served(settings, gateway_app(settings, queue, secrets)):
+        _log.info("gateway_up", url=settings.base_url)
+        await until_stopped()
+
+
+async def _worker(settings: Settings, role: WorkerRole, *, replace_host: bool) -> None:
+    async with storage(settings) as queue, _working(settings, queue, role, replace_host=replace_host):
+        _log.info("worker_up", host=settings.host, role=role)
+        await until_stopped()
+
+
+@contextlib.asynccontextmanager
+async def _working(settings: Settings, queue: Queue, role: WorkerRole, *, replace_host: bool) -> AsyncIterator[None]:
+    """A worker beside the body; the body ends when the worker fails, the worker when the body ends."""
+    secrets = None if role is WorkerRole.HOST else secret_box(settings)
+    async with chat_platforms(settings) as platforms, asyncio.TaskGroup() as tasks:
+        ready = asyncio.Event()
+        context = WorkerContext(settings, queue, role, platforms, secrets, replace_host)
+        working = tasks.create_task(run_worker(context, ready))
+        await _either(working, ready)
+        yield
+        working.cancel()
+
+
+async def _either(working: "asyncio.Task[None]", ready: asyncio.Event) -> None:
+    """Wait until the worker is ready or has failed, which its task group then raises."""
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

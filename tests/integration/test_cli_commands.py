@@ -1,0 +1,189 @@
+"""The command line as a person has it, over a data directory on which nothing else runs."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+import typer
+from typer.testing import CliRunner
+
+from cli.__main__ import app
+from cli.api_client import ApiError, api
+from cli.jobs import start_request
+from jobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data_dir(tmp_path, sqlite_template):
+    """A data directory with an empty, migrated database."""
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    shutil.copy(sqlite_template, path / "locutus.db")
+    return path
+
+
+@pytest.fixture
+def variables(tmp_path, data_dir):
+    return {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8",
+        "LOCUTUS_HOST": "nas", "LOCUTUS_DATA_DIR": str(data_dir),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run(variables):
+    """Run one command to its end, in this process; returns its standard output."""
+
+    def locutus(*arguments, status=0, typed=None):
+        ended = CliRunner().invoke(app, arguments, input=typed, env=variables)
+        assert ended.exit_code == status, ended.output
+        return ended.stdout if status == 0 else ended.stderr
+
+    yield locutus
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def started(variables, *arguments):
+    """A command in a process of its own, as a shell starts it."""
+    command = [sys.executable, "-m", "cli", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def killed_at_the_end(process):
+    """A test that fails leaves nothing behind."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def settings(data_dir, **more):
+    return Settings(data_dir=data_dir, host="nas", **more)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        ({"LOCUTUS_DATA_DIR": "/nonexistent"}, 2, "Start Locutus with `locutus up`, or make the database"),
+        ({"LOCUTUS_URL": "http://127.0.0.1:1", "LOCUTUS_TOKEN": "x"}, 1, "http://127.0.0.1:1 can't be reached"),
+        ({"LOCUTUS_URL": "http://127.0.0.1:1"}, 2, "LOCUTUS_TOKEN is not set"),
+        ({"LOCUTUS_MAX_JOBS": "many"}, 2, "LOCUTUS_MAX_JOBS"),
+    ],
+)
+def test_what_must_be_mended_is_one_line_and_an_exit_status(run, variables, changed, status, said):
+    variables.update(changed)
+    line = run("repo", "list", status=status)
+    assert line.startswith("locutus: ")
+    assert line.count("\n") == 1
+    assert said in line
+
+
+def test_a_setting_that_ends_a_process_is_one_line_too(variables):
+    with killed_at_the_end(started(variables, "gateway")) as gateway:
+        answer, told = gateway.communicate(timeout=20)
+    assert (gateway.returncode, answer, told.count("\n")) == (2, "", 1)
+    assert told.startswith("locutus: LOCUTUS_REDIS_URL is not set.")
+
+
+def test_a_repository_is_added_listed_shown_and_forgotten(run):
+    added = run("repo", "add", "photos", "/srv/p.borg", "--source", "/srv", "--passphrase-command", "pass show 'a b'")
+    assert added == "Repository photos is added; its jobs run on nas.\n"
+    assert run("repo", "list").splitlines()[1].split()[:3] == ["photos", "nas", "/srv/p.borg"]
+    shown = json.loads(run("repo", "show", "photos", "--json"))
+    assert (shown["passphrase_from"], shown["encryption"]) == ("passphrase_command", "repokey")
+    assert "pass show" not in json.dumps(shown)
+    assert run("repo", "remove", "photos") == "Repository photos is forgotten; its data stays where it is.\n"
+    assert run("repo", "remove", "photos", status=1) == "locutus: There is no repository photos.\n"
+
+
+def test_a_job_that_no_worker_takes_is_told_and_left_by_interrupt(run, variables):
+    run("repo", "add", "photos", "/srv/photos.borg", "--source", "/srv")
+    with killed_at_the_end(started(variables, "chat", "/backup run photos")) as chat:
+        hint = chat.stderr.readline()
+        chat.send_signal(signal.SIGINT)
+        answer, told = chat.communicate(timeout=20)
+    assert "`locutus up` starts one" in hint
+    assert chat.returncode == 130
+    assert answer == "Job #1 is queued: backup of photos on nas.\n"
+    assert told == "Job #1 goes on without you. `/backup status 1` shows how far it is.\n"
+    assert run("jobs", "list").splitlines()[1].split()[:5] == ["1", "backup", "photos", "nas", "pending"]
+    assert run("jobs", "show", "1").startswith("Backup of photos #1 pending")
+    assert run("jobs", "cancel", "1") == "Job #1 is cancelled.\n"
+    assert run("jobs", "retry", "1") == "Job #2 is pending: it does again what #1 did.\n"
+
+
+def test_a_chat_answer_without_a_job_ends_at_once(run):
+    answer = json.loads(run("chat", "--json", "/backup rum demo"))
+    assert (answer["job_id"], answer["text"]) == (None, "There is no command 'rum'. Did you mean `/backup run`?")
+
+
+def test_a_token_is_printed_once_and_alone(run):
+    token = run("token", "add", "ci", "--role", "operate", "--expires", "30d")
+    assert token.startswith("locutus_")
+    assert token.count("\n") == 1
+    assert token.strip() not in run("token", "list", "--json")
+    assert run("grant", "token:ci", "administer", "--repository", "photos") == "token:ci may administer on photos.\n"
+    assert "token:ci  administer  photos" in run("grant", "--list")
+    assert run("grant", "token:ci", "--remove") == "token:ci may no longer administer on photos.\n"
+    assert run("token", "remove", "ci") == "Token ci is removed.\n"
+
+
+def test_the_passphrase_may_come_by_stdin_and_is_refused_without_the_hosts_key(run):
+    line = run(
+        "repo", "add", "photos", "/srv/p.borg", "--source", "/srv", "--passphrase-stdin", status=1, typed="secret\n"
+    )
+    assert "the host nas has not reported yet" in line
+    assert "secret" not in line
+
+
+async def test_the_local_api_acts_as_the_person_at_this_host(data_dir):
+    body = {"name": "photos", "location": "/srv/x", "source_directories": ["/srv"], "passphrase_command": ["pass"]}
+    async with api(settings(data_dir)) as client:
+        assert (await client.post("/api/repositories", body))["passphrase_from"] == "passphrase_command"
+        started = await client.post("/api/backup/run", {"repository": "photos"})
+        job = await client.get(f"/api/jobs/{started['job_id']}")
+        assert job["requested_by"].startswith("cli:")
+        with pytest.raises(ApiError, match="There is no repository nothing"):
+            await client.get("/api/repositories/nothing")
+
+
+async def test_a_list_is_read_page_by_page_up_to_its_limit(data_dir):
+    async with api(settings(data_dir)) as client:
+        for number in range(5):
+            await client.post("/api/tokens", {"name": f"t{number}", "role": "view"})
+        assert [row["name"] for row in await client.items("/api/tokens", 3)] == ["t4", "t3", "t2"]
+        assert len(await client.items("/api/tokens")) == 5
+
+
+async def test_the_console_is_answered_over_the_api(data_dir):
+    async with api(settings(data_dir)) as client:
+        answer = await client.post("/api/console/commands", {"text": "/backup status 9"})
+        assert answer["text"] == "There is no job #9. `/backup status` shows what runs."
+        assert (await client.post("/api/console/commands", {"text": ""}))["text"].startswith("`/backup run REPO`")
+        with pytest.raises(ApiError, match="There is no job 9"):
+            await client.get("/api/console/messages", job_id=9)
+
+
+def test_a_start_names_its_repository_where_the_route_wants_it():
+    assert start_request("backup", "a/b", {"priority": "high"}) == (
+        "/api/backup/run",
+        {"repository": "a/b", "priority": "high"},
+    )
+
+
+def test_a_kind_that_nothing_starts_is_a_usage_error():
+    with pytest.raises(typer.BadParameter, match="backup"):
+        start_request("repository_init", "photos", {})

@@ -1,0 +1,80 @@
+"""`locutus doctor`: what stands badly is named, with the way to mend it."""
+
+import shutil
+
+import pytest
+
+from cli import checks
+from cli.checks import FAIL, OK, WARN
+from jobs.settings import Settings
+from tests.fakes.slack import FakeSlack
+
+
+def standings(findings):
+    return [finding.standing for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("version", "standing", "names"),
+    [
+        (None, FAIL, "LOCUTUS_BORG"),
+        ("1.1.18", FAIL, "1.2 and 1.4"),
+        ("1.2.4", WARN, "CVE-2023-36811"),
+        ("1.2.5", WARN, "CVE-2026-62268"),
+        ("1.4.4", WARN, "1.4.5"),
+        ("1.4.5", OK, "1.4.5"),
+        ("2.0.0b14", FAIL, "1.2 and 1.4"),
+    ],
+)
+def test_borg_versions_are_judged(version, standing, names):
+    first = checks.borg_findings(version, "borg")[0]
+    assert first.standing is standing
+    assert names in f"{first.seen} {first.mend}" or any(
+        names in f"{finding.seen} {finding.mend}" for finding in checks.borg_findings(version, "borg")
+    )
+
+
+async def test_a_data_directory_open_to_others_fails(tmp_path):
+    tmp_path.chmod(0o755)
+    (found,) = await checks.data_directory(Settings(data_dir=tmp_path))
+    assert (found.standing, found.mend) == (FAIL, f"chmod 700 {tmp_path}")
+    tmp_path.chmod(0o700)
+    assert standings(await checks.data_directory(Settings(data_dir=tmp_path))) == [OK]
+
+
+async def test_a_missing_database_fails_and_a_migrated_one_is_well(tmp_path, sqlite_template):
+    assert standings(await checks.database(Settings(data_dir=tmp_path))) == [FAIL]
+    shutil.copy(sqlite_template, tmp_path / "locutus.db")
+    assert standings(await checks.database(Settings(data_dir=tmp_path))) == [OK]
+
+
+async def test_redis_that_was_set_must_answer_and_keep_time(tmp_path, redis_url, monkeypatch):
+    assert standings(await checks.redis(Settings(data_dir=tmp_path, redis_url=redis_url))) == [OK, OK]
+    assert standings(await checks.redis(Settings(data_dir=tmp_path, redis_url="redis://127.0.0.1:1"))) == [FAIL]
+    assert standings(await checks.redis(Settings(data_dir=tmp_path))) == [WARN]
+    monkeypatch.setattr(checks, "GREATEST_CLOCK_DIFFERENCE_S", 0.0)
+    assert standings(await checks.redis(Settings(data_dir=tmp_path, redis_url=redis_url))) == [OK, FAIL]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "expected"),
+    [
+        ({}, []),
+        ({"slack_bot_token": "xoxb-test", "slack_signing_secret": "0" * 32}, [OK]),
+        ({"slack_bot_token": "xoxb-test"}, [FAIL, OK]),
+        ({"slack_bot_token": "xoxb-other", "slack_signing_secret": "0" * 32}, [FAIL]),
+        ({"slack_bot_token": "xoxb-test", "slack_signing_secret": "short"}, [FAIL, OK]),
+        ({"slack_signing_secret": "0" * 32}, [FAIL]),
+    ],
+)
+async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
+    async with FakeSlack() as slack:
+        found = await checks.slack(Settings(data_dir=tmp_path, slack_api_url=slack.base_url, **secrets))
+    assert standings(found) == expected
+    assert not any(secret in f"{finding.seen}{finding.mend}" for secret in secrets.values() for finding in found)
+
+
+async def test_a_gateway_that_is_not_up_is_no_failure_unless_it_was_named(tmp_path):
+    nobody = {"data_dir": tmp_path, "bind": "127.0.0.1:1"}
+    assert standings(await checks.gateway(Settings(**nobody))) == [WARN]
+    assert standings(await checks.gateway(Settings(**nobody, url="http://127.0.0.1:1"))) == [FAIL]

@@ -1,0 +1,45 @@
+"""How many calls a chat platform takes: a token bucket with a reserve for final states, which learns from refusals.
+Pure.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Budget:
+    """Times are monotonic seconds. `capacity` calls at once, `rate` calls a second; `reserve` of them only for ends."""
+
+    rate: float
+    capacity: float
+    reserve: float
+    tokens: float = 0.0
+    updated_s: float = 0.0
+    blocked_until_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = self.capacity
+
+    def take(self, now_s: float, *, urgent: bool) -> bool:
+        """Use one call if there is one; an urgent call may use the reserve."""
+        self._refill(now_s)
+        if now_s < self.blocked_until_s or self.tokens < (1 if urgent else 1 + self.reserve):
+            return False
+        self.tokens -= 1
+        return True
+
+    def block(self, now_s: float, retry_after_s: float) -> None:
+        """After a 429: no call before `retry_after_s` seconds have passed, and none saved up."""
+        self._refill(now_s)
+        self.blocked_until_s = max(self.blocked_until_s, now_s + retry_after_s)
+        self.tokens = min(self.tokens, 1 + self.reserve)
+
+    def _refill(self, now_s: float) -> None:
+        self.tokens = min(self.capacity, self.tokens + (now_s - self.updated_s) * self.rate)
+        self.updated_s = now_s
+
+
+def edit_interval_s(running_for_s: float) -> float:
+    """How long a progress message stays before its next edit: about 1.5 s at first, then slower."""
+    if running_for_s < 15:
+        return 1.5
+    return 3.0 if running_for_s < 600 else 5.0

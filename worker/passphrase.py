@@ -1,0 +1,85 @@
+"""A repository's passphrase, obtained on its host at each run: unsealed, read from a file, or printed by a command."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from jobs.borg.environment import INHERITED
+from jobs.models import Repository
+from jobs.secrets import HostKey, SecretUnreadableError
+
+COMMAND_TIMEOUT_S = 30
+LONGEST_BYTES = 4096
+"""As much as an empty pipe is sure to take at once (PIPE_BUF, pipe(7))."""
+_TRY_IT = "Try it on the host, as the worker's user."
+
+
+class PassphraseUnavailableError(Exception):
+    """The passphrase can't be had; the sentence says from where, why, and what to do. It never holds the passphrase."""
+
+
+async def passphrase_of(repository: Repository, key: HostKey) -> bytes | None:
+    """The passphrase without a newline at its end, None for a repository that has none; raises
+    `PassphraseUnavailableError`.
+    """
+    if repository.passphrase_command:
+        command = repository.passphrase_command
+        return _usable(await _from_command(command), f"The passphrase command {command[0]}")
+    if repository.passphrase_file:
+        file = Path(repository.passphrase_file)
+        return _usable(await asyncio.to_thread(_from_file, file), f"The passphrase file {file}")
+    if repository.passphrase:
+        try:
+            return key.unseal(repository.passphrase)
+        except SecretUnreadableError as error:
+            raise PassphraseUnavailableError(str(error)) from error
+    return None
+
+
+def _usable(output: bytes, source: str) -> bytes:
+    """Without the newline at its end; an empty passphrase protects nothing, so borg must not take it for an answer."""
+    secret = output.rstrip(b"\r\n")
+    if not secret:
+        raise PassphraseUnavailableError(f"{source} gives an empty passphrase. Correct it, then run this again.")
+    if len(secret) > LONGEST_BYTES:
+        raise PassphraseUnavailableError(f"{source} gives more than {LONGEST_BYTES} bytes. Name the right one.")
+    return secret
+
+
+def _from_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST_BYTES + 2)
+    except OSError as error:
+        raise PassphraseUnavailableError(
+            f"The passphrase file {path} can't be read ({error.strerror}). Check the path and its permissions."
+        ) from error
+
+
+async def _from_command(argv: list[str]) -> bytes:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env={name: os.environ[name] for name in INHERITED if name in os.environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise PassphraseUnavailableError(
+            f"The passphrase command {argv[0]} can't be run ({error.strerror}). Check its path and its mode."
+        ) from error
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise PassphraseUnavailableError(
+            f"The passphrase command {argv[0]} gave no answer in {COMMAND_TIMEOUT_S} s. {_TRY_IT}"
+        ) from None
+    if process.returncode:
+        raise PassphraseUnavailableError(
+            f"The passphrase command {argv[0]} failed with status {process.returncode}. {_TRY_IT}"
+        )
+    return output

@@ -1,0 +1,97 @@
+"""What a claimed job runs: command, environment and secret, built before anything is started."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobs.borg.environment import environment
+from jobs.job_type import JobType, Run, Target
+from jobs.models import Job, Repository
+from jobs.secrets import HostKey
+from jobs.types import job_type
+from worker.borg_version import borg_version
+from worker.passphrase import PassphraseUnavailableError, passphrase_of
+from worker.run_directory import RunSpecification
+
+START_WITHIN_S = 30.0
+"""A supervisor that comes later than this after its claim starts nothing: its worker was paused meanwhile."""
+
+
+class CannotPrepareError(Exception):
+    """The job can't be run as it stands: an error code, a sentence that says what to do, and the log's first line."""
+
+    def __init__(self, code: str, sentence: str, header: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.header = header
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Everything that starting a run needs; `secret` goes through a pipe and nowhere else."""
+
+    run: Run
+    specification: RunSpecification
+    environment: Mapping[str, str]
+    secret: bytes | None
+    header: str
+
+
+async def prepare(job: Job, borg: str, key: HostKey) -> Preparation:
+    """Build the run of a claimed job; raises `CannotPrepareError`."""
+    repository = await job.get_repository()
+    if repository is None:
+        sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
+        raise CannotPrepareError("repository_removed", sentence, f"{_subject(job)} on {job.host}\n")
+    kind, run = job_type(job.kind), run_of(job, repository)
+    argv = (borg, *kind.arguments(run))
+    header = _header(job, repository, argv, await borg_version(borg))
+    try:
+        secret = await passphrase_of(repository, key)
+    except PassphraseUnavailableError as error:
+        raise CannotPrepareError("passphrase_unavailable", str(error), header) from error
+    return Preparation(
+        run=run,
+        specification=_specification(job, kind, argv),
+        environment=environment(os.environ, base_dir=None, passphrase_given=secret is not None),
+        secret=secret,
+        header=header,
+    )
+
+
+def run_of(job: Job, repository: Repository) -> Run:
+    """The run as the job type sees it."""
+    target = Target(
+        name=repository.name,
+        location=repository.location,
+        source_directories=tuple(repository.source_directories),
+        exclude_patterns=tuple(repository.exclude_patterns),
+        compression=repository.compression,
+        encryption=repository.encryption,
+    )
+    return Run(job.id, target, job.parameters, job.archive_name)
+
+
+def _specification(job: Job, kind: JobType, argv: tuple[str, ...]) -> RunSpecification:
+    return RunSpecification(
+        job_id=job.id,
+        attempt=job.attempt,
+        kind=job.kind,
+        argv=argv,
+        timeout_s=kind.timeout_s,
+        start_before_s=time.clock_gettime(time.CLOCK_BOOTTIME) + START_WITHIN_S,
+        interrupt_first=kind.interrupt_first,
+    )
+
+
+def _header(job: Job, repository: Repository, argv: tuple[str, ...], version: str | None) -> str:
+    return (
+        f"{_subject(job)} at {repository.location} on {job.host}, "
+        f"borg {version or 'of unknown version'}: {' '.join(argv)}\n"
+    )
+
+
+def _subject(job: Job) -> str:
+    return f"Locutus: job #{job.id}, {job.kind} of {job.repository_name}"

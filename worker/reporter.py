@@ -1,0 +1,192 @@
+"""The reporter: compares what every thread shows with what its job is, and calls the platform for the difference.
+
+It is driven by levels, not events: whatever was lost, the next look shows the newest state. A row is claimed by
+compare-and-set before each call, and who finds its claim gone after the call undoes it, so that a thread ends with one
+card, one progress message and the last state, however many reporters there are and whenever they die.
+"""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from tortoise.expressions import Q
+
+from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
+from jobs.clock import now
+from jobs.database.unit import reader
+from jobs.models import ChatMessage, Job
+from jobs.queue import Queue
+from jobs.threads import CARD, FAILURE, PROGRESS
+from jobs.view import JobStatus
+from worker.budget import Budget, edit_interval_s
+from worker.thread_view import Wanted, wanted
+
+CLAIM = timedelta(seconds=45)
+LOOK_EVERY_S = 1.0
+FAILURE_DELAY_S = 5.0
+LONGEST_DELAY_S = 300.0
+THREADS_AT_ONCE = 4
+PAGE = 500
+_UNPOSTED = {"state": "unsent", "address": None, "shown_digest": None}
+PARTS = (CARD, PROGRESS, FAILURE)
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Pause:
+    """When a job's thread may be looked at again (monotonic seconds)."""
+
+    until_s: float = 0.0
+
+
+class Reporter:
+    """Keeps every thread on one platform true; `run` until cancelled."""
+
+    def __init__(self, platform: ChatPlatform, queue: Queue, budget: Budget) -> None:
+        self._platform = platform
+        self._queue = queue
+        self._budget = budget
+        self._pauses: dict[int, Pause] = {}
+        self._busy: set[int] = set()
+        self._slots = asyncio.Semaphore(THREADS_AT_ONCE)
+
+    async def run(self) -> None:
+        """Look at every unsettled thread when the bell rings, at least once a second."""
+        async with asyncio.TaskGroup() as tasks:
+            with self._queue.ear() as ear:
+                while True:
+                    await self._look(tasks)
+                    await ear.wait(LOOK_EVERY_S)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            threads = await self._unsettled()
+        except Exception:  # noqa: BLE001 - named edge: the database is away; the next look tries again
+            _log.exception("reporter_look_failed")
+            return
+        for job_id in sorted(threads, key=lambda number: (not threads[number], number)):
+            if job_id not in self._busy and time.monotonic() >= self._pause(job_id).until_s:
+                self._busy.add(job_id)
+                tasks.create_task(self._guarded(job_id))
+        self._pauses = {job_id: pause for job_id, pause in self._pauses.items() if job_id in threads}
+
+    async def _unsettled(self) -> dict[int, bool]:
+        """The jobs whose thread is not yet shown whole, and whether the job has ended."""
+        rows = ChatMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
+        found = rows.using_db(reader()).order_by("id").limit(PAGE).values_list("job_id", "job__status")
+        return {job_id: JobStatus(status).final for job_id, status in await found}
+
+    async def _guarded(self, job_id: int) -> None:
+        try:
+            async with self._slots:
+                await self._show(job_id)
+        except Exception:  # noqa: BLE001 - named edge: one thread's trouble must not end the others
+            _log.exception("thread_not_shown", job_id=job_id)
+            self._pause(job_id).until_s = time.monotonic() + FAILURE_DELAY_S
+        finally:
+            self._busy.discard(job_id)
+
+    async def _show(self, job_id: int) -> None:
+        job = await Job.get(id=job_id)
+        rows = {row.part: row for row in await ChatMessage.filter(job_id=job_id, platform=self._platform.name)}
+        for part in PARTS:
+            row = rows.get(part)
+            if row is not None and not row.settled and row.state != "refused":
+                await self._show_part(job, row, rows[CARD].address)
+                await row.refresh_from_db()
+            if part == CARD and rows[CARD].address is None:
+                return
+
+    async def _show_part(self, job: Job, row: ChatMessage, root: str | None) -> None:
+        content = await wanted(job, row)
+        final = JobStatus(job.status).final
+        if content.digest == row.shown_digest:
+            if final:
+                await ChatMessage.filter(id=row.id, shown_digest=content.digest).update(settled=True)
+            return
+        if not self._is_due(job, row) or not self._budget.take(time.monotonic(), urgent=final or row.part == CARD):
+            return
+        claim = await _claim(row)
+        if claim is None:
+            return
+        try:
+            await self._call(row, claim, content, None if row.part == CARD else root, final=final)
+        except ChatError as error:
+            await self._failed(job.id, row, claim, error)
+        else:
+            self._pause(job.id).until_s = 0.0
+
+    def _is_due(self, job: Job, row: ChatMessage) -> bool:
+        if row.part != PROGRESS or row.address is None or JobStatus(job.status).final:
+            return True
+        started = job.started_at or job.created_at
+        interval_s = edit_interval_s((now() - started).total_seconds())
+        return row.claimed_until is None or now() - row.claimed_until >= timedelta(seconds=interval_s)
+
+    async def _call(self, row: ChatMessage, claim: str, content: Wanted, thread: str | None, *, final: bool) -> None:
+        address = row.address
+        if address is None and row.state == "sending":
+            address = await self._platform.find(row.channel, thread, content.message)
+        if address is None:
+            address = await self._platform.post(row.channel, thread, content.message)
+        else:
+            await self._platform.edit(row.channel, address, content.message)
+        await self._shown(row, claim, address, content, final=final)
+
+    async def _shown(self, row: ChatMessage, claim: str, address: str, content: Wanted, *, final: bool) -> None:
+        # `claimed_until` becomes the time of the call: from it the next edit's distance is reckoned.
+        mine = ChatMessage.filter(Q(address__isnull=True) | Q(address=address), id=row.id)
+        recorded = await mine.filter(claim=claim).update(
+            state="sent",
+            address=address,
+            shown_digest=content.digest,
+            settled=final,
+            claim=None,
+            claimed_until=now(),
+            failures=0,
+        )
+        # Somebody took the row meanwhile: of several posts the first that is recorded stays, with the newest state yet
+        # to be shown by it.
+        if not recorded and not await mine.update(state="sent", address=address, shown_digest=None, settled=False):
+            await self._platform.delete(row.channel, address)
+            await ChatMessage.filter(id=row.id, claim=claim).update(claim=None, shown_digest=None, settled=False)
+
+    async def _failed(self, job_id: int, row: ChatMessage, claim: str, error: ChatError) -> None:
+        at = time.monotonic()
+        _log.warning("chat_call_failed", job_id=job_id, part=row.part, platform=row.platform, reason=str(error))
+        columns: dict[str, object] = {"claim": None, "claimed_until": now(), "failures": row.failures + 1}
+        if isinstance(error, ChannelRefused):
+            columns["state"] = "refused"
+        elif isinstance(error, MessageGone):
+            columns |= _UNPOSTED
+        elif error.retry_after_s is not None and row.state == "unsent":
+            columns["state"] = "unsent"  # the platform took nothing, so there is nothing to look for
+        await ChatMessage.filter(id=row.id, claim=claim).update(**columns)
+        if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
+            await ChatMessage.filter(job_id=job_id, platform=row.platform, part=CARD).update(**_UNPOSTED, settled=False)
+        if error.retry_after_s is not None:
+            self._budget.block(at, error.retry_after_s)
+        delay_s = error.retry_after_s or min(LONGEST_DELAY_S, FAILURE_DELAY_S * 2 ** min(row.failures, 10))
+        self._pause(job_id).until_s = at + delay_s
+
+    def _pause(self, job_id: int) -> Pause:
+        return self._pauses.setdefault(job_id, Pause())
+
+
+async def _claim(row: ChatMessage) -> str | None:
+    """Take the row for one call; None when somebody else has it. A first post is `sending` from here on."""
+    claim = secrets.token_hex(16)
+    observed = (
+        ChatMessage.filter(id=row.id, claim=row.claim)
+        if row.claim
+        else ChatMessage.filter(id=row.id, claim__isnull=True)
+    )
+    if row.claim and row.claimed_until and row.claimed_until > now():
+        return None
+    state = "sent" if row.address else "sending"
+    taken = await observed.update(claim=claim, claimed_until=now() + CLAIM, state=state)
+    return claim if taken else None

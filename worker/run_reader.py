@@ -1,0 +1,70 @@
+"""Reading a run directory as it grows: progress, readable log text and a diagnosis, in constant memory.
+
+Everything here blocks on the disk: called in a thread, by one caller at a time.
+"""
+
+from jobs.borg.events import parse_event
+from jobs.borg.log_text import readable
+from jobs.borg.outcome import Diagnosis
+from jobs.job_type import JobType
+from jobs.view import Progress
+from worker.run_directory import RunDirectory
+
+READ_BYTES = 262_144
+LONGEST_LINE = 65_536
+STDOUT_LIMIT = 16 * 1024 * 1024
+
+
+class RunReader:
+    """Follows one run's files from their beginning, so that an adopted run gets the same diagnosis."""
+
+    def __init__(self, run: RunDirectory, job_type: JobType) -> None:
+        self.diagnosis = Diagnosis()
+        self.progress = Progress()
+        self._run = run
+        self._job_type = job_type
+        self._offset = 0
+        self._rest = b""
+        self._newest: bytes | None = None
+
+    def read_progress(self) -> Progress:
+        """The progress after the newest event."""
+        line = self._run.newest_progress()
+        if line and line != self._newest:
+            self._newest = line
+            self.progress = self._job_type.read_progress(parse_event(line), self.progress)
+        return self.progress
+
+    def read_log(self) -> bytes:
+        """The next readable lines, of at most 256 KiB of log; empty when there are none yet."""
+        lines = self._next_lines()
+        return b"".join(self._readable(line) for line in lines)
+
+    def read_last_line(self) -> bytes:
+        """What stands after the last newline, once the run has ended."""
+        line, self._rest = self._rest, b""
+        return self._readable(line) if line else b""
+
+    def read_stdout(self) -> bytes:
+        """The command's standard output, at most 16 MiB of it."""
+        with self._run.stdout.open("rb") as file:
+            return file.read(STDOUT_LIMIT)
+
+    def _next_lines(self) -> list[bytes]:
+        try:
+            with self._run.log.open("rb") as file:
+                file.seek(self._offset)
+                block = file.read(READ_BYTES)
+        except FileNotFoundError:
+            return []
+        self._offset += len(block)
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        return lines
+
+    def _readable(self, line: bytes) -> bytes:
+        event = parse_event(line)
+        self.diagnosis.feed(event)
+        text = readable(line)
+        return b"" if text is None else text.encode() + b"\n"

@@ -1,0 +1,35 @@
+"""What each message of a job's thread should show now."""
+
+import hashlib
+from dataclasses import dataclass
+
+from bot.card import LOG_TAIL_LINES, Message, failure_message, job_card, progress_message
+from jobs import log_store
+from jobs.clock import now
+from jobs.models import ChatMessage, Job
+from jobs.present import view
+from jobs.threads import CARD, PROGRESS
+from jobs.types import job_type
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message as it should be, and a digest that tells it from any other."""
+
+    message: Message
+    digest: str
+
+
+async def wanted(job: Job, row: ChatMessage) -> Wanted:
+    """The newest content of one part of the job's thread."""
+    message = await _message(job, row.part)
+    return Wanted(message, hashlib.sha256(repr(message).encode()).hexdigest())
+
+
+async def _message(job: Job, part: str) -> Message:
+    shown, words, by = view(job), job_type(job.kind).words, job.cancel_requested_by
+    if part == CARD:
+        return job_card(shown, words=words, cancelled_by=by)
+    if part == PROGRESS:
+        return progress_message(shown, now=now(), words=words, cancelled_by=by)
+    return failure_message(shown, await log_store.tail(job.id, LOG_TAIL_LINES))
