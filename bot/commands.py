@@ -41,6 +41,7 @@ class Answer:
     text: str
     job_id: int | None = None
     code: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ async def answer(text: str, asker: Asker) -> Answer:
         command = _command(words[0] if words else "help")
         return await command.carry_out(asker, words[1:])
     except RequestRefusedError as refusal:
-        return Answer(str(refusal))
+        return Answer(str(refusal), refused=True)
 
 
 def _words(text: str) -> list[str]:

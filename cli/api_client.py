@@ -7,7 +7,6 @@ socket in a private directory, over the data directory's own database.
 import contextlib
 import os
 import pwd
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import asyncpg
-from tortoise.exceptions import BaseORMException
 from yarl import URL
 
 from cli.composition import gateway_app, secret_box, storage
 from jobs.access import Principal, Role, everywhere
+from jobs.database.connection import DatabaseUnavailableError
 from jobs.queue import Queue
 from jobs.secrets import SecretBox
 from jobs.settings import Settings, SettingsError
@@ -31,7 +29,6 @@ from webhooks.page import GREATEST_LIMIT
 LONGEST_TEMPORARY_DIRECTORY = 70
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
-DATABASE_ERRORS = (BaseORMException, asyncpg.PostgresError, sqlite3.Error, OSError)
 
 
 class ApiError(Exception):
@@ -140,8 +137,8 @@ async def _local(settings: Settings) -> AsyncIterator[Api]:
 async def _opened(settings: Settings, opened: contextlib.AsyncExitStack) -> Queue:
     try:
         return await opened.enter_async_context(storage(settings))
-    except DATABASE_ERRORS as error:
-        raise ApiError(f"The database does not answer ({error}). `locutus doctor` says more.") from error
+    except DatabaseUnavailableError as error:
+        raise ApiError(str(error)) from error
 
 
 def local_principal() -> Principal:

@@ -89,7 +89,7 @@ async def _carry_out(client: Api, text: str, *, as_json: bool) -> int:
     if reply["job_id"] is None or word in LOOKING:
         if as_json:
             say_json(reply | {"messages": []})
-        return 0
+        return FAILED if reply["refused"] else 0
     face = contextlib.nullcontext(_unseen) if as_json else _live() if stdout.is_terminal else _lines()
     thread = await unless_interrupted(_follow(client, reply["job_id"], face))
     if thread is None:

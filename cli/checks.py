@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from bot import wording
-from cli.api_client import DATABASE_ERRORS, require_database
+from cli.api_client import require_database
 from cli.composition import SECRET_KEY_FILE, secret_box, storage
-from cli.embedded_redis import embedded_url
+from cli.embedded_redis import embedded_url, server_program
 from cli.slack import BOT_SCOPES
-from jobs.database.connection import DatabaseNotMigratedError
+from jobs.database.connection import DatabaseNotMigratedError, DatabaseUnavailableError
 from jobs.queue import open_queue
 from jobs.settings import Settings, SettingsError
 from worker.borg_version import borg_version
@@ -140,7 +140,7 @@ async def database(settings: Settings) -> Sequence[Finding]:
             return [Finding("database", OK, f"{settings.database_url.partition(':')[0]}, migrated")]
     except DatabaseNotMigratedError:
         return [Finding("database", FAIL, "its schema is older than this release's", "Run `locutus migrate`.")]
-    except DATABASE_ERRORS as error:
+    except DatabaseUnavailableError as error:
         seen = f"it does not answer ({wording.one_line(str(error)) or type(error).__name__})"
         return [Finding("database", FAIL, seen, "Start it, or mend LOCUTUS_DATABASE_URL.")]
 
@@ -163,6 +163,10 @@ async def redis(settings: Settings) -> Sequence[Finding]:
 def _no_redis(settings: Settings) -> Finding:
     if settings.redis_url:
         return Finding("redis", FAIL, "it does not answer", "Start it, or mend LOCUTUS_REDIS_URL.")
+    try:
+        server_program()
+    except SettingsError as error:
+        return Finding("redis", FAIL, "there is none", str(error))
     return Finding("redis", WARN, "the embedded one does not run", "`locutus up` starts it.")
 
 

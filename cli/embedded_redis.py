@@ -64,7 +64,7 @@ async def embedded_redis(data_dir: Path) -> AsyncIterator[str]:
     await asyncio.to_thread(_make_private, path.parent, data_dir)
     await _end_leftover(path)
     process = await asyncio.create_subprocess_exec(
-        *_dying_with_us(), _server(), *_arguments(path),
+        *_dying_with_us(), server_program(), *_arguments(path),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -74,7 +74,8 @@ async def embedded_redis(data_dir: Path) -> AsyncIterator[str]:
         await _stop(process)
 
 
-def _server() -> str:
+def server_program() -> str:
+    """The Redis or Valkey server to start; raises `SettingsError` that says how to get one."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
@@ -112,11 +113,10 @@ def _make_private(directory: Path, data_dir: Path) -> None:
 
 
 async def _end_leftover(path: Path) -> None:
-    """A server that an `up` left behind where nothing could make it die with it: we hold the lock, so it has no owner.
-    """
+    """End a server that an `up` left behind: we hold the lock, so it has no owner."""
     with contextlib.suppress(RedisError, OSError):
         async with Redis(unix_socket_path=str(path), socket_timeout=1) as leftover:
-            await leftover.execute_command("SHUTDOWN", "NOSAVE")
+            await leftover.shutdown(nosave=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
 
 

@@ -1,5 +1,4 @@
-"""Logs: one JSON line an event on stderr, or coloured text on a terminal; what is bound (the job's id) stands in each.
-"""
+"""Logs: one JSON line an event on stderr, coloured text on a terminal; what is bound (the job's id) stands in each."""
 
 import logging
 import sys
@@ -9,7 +8,7 @@ import structlog
 
 def configure_logging() -> None:
     """Set up structlog, and let the libraries' own warnings through the same door."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

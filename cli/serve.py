@@ -21,7 +21,7 @@ from cli.composition import (
 )
 from cli.embedded_redis import embedded_redis, up_lock
 from cli.logging import configure_logging
-from jobs.database.connection import DatabaseNotMigratedError
+from jobs.database.connection import DatabaseNotMigratedError, DatabaseUnavailableError
 from jobs.database.connection import migrate as migrate_database
 from jobs.hosts import HostTakenError
 from jobs.queue import Queue
@@ -76,7 +76,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     configure_logging()
     try:
         asyncio.run(main)
-    except* (DatabaseNotMigratedError, HostTakenError, SettingsError) as group:
+    except* (DatabaseNotMigratedError, DatabaseUnavailableError, HostTakenError, SettingsError) as group:
         raise SettingsError(str(_first(group))) from None
 
 

@@ -102,7 +102,7 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
         "archive_name": archive_name,
     }
     await _move(job.id, job.attempt, RUNNING, columns)
-    started = await Job.get(id=job.id)
+    started = job.update_from_dict({**columns, "status": RUNNING, "revision": job.revision + 1})
     await outbox.announce(started, EVENTS[RUNNING])
     return started
 

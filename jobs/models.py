@@ -7,6 +7,7 @@ Each table is described by name, as Tortoise would otherwise copy the class's do
 from typing import Any
 
 from tortoise import Model, fields
+from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.indexes import Index
 
 NAME_LENGTH = 63
@@ -103,9 +104,11 @@ class Job(Model):
     started_at = fields.DatetimeField(null=True)
     completed_at = fields.DatetimeField(null=True)
 
-    async def get_repository(self) -> Repository | None:
+    async def get_repository(self, using_db: BaseDBAsyncClient | None = None) -> Repository | None:
         """The repository it works on; None when it has none or that was removed."""
-        return await Repository.get_or_none(id=self.repository_id) if self.repository_id else None
+        if self.repository_id is None:
+            return None
+        return await Repository.filter(id=self.repository_id).using_db(using_db).first()
 
     class Meta:
         table = "jobs"

@@ -60,13 +60,18 @@ class Ear:
         self.job_id = job_id
         self.rung = asyncio.Event()
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for the bell, at most `timeout_s` seconds; whether it rang. Clears it."""
+    async def wait(self, timeout_s: float, settle_s: float = 0.0) -> bool:
+        """Wait for the bell, at most `timeout_s` seconds; whether it rang. Clears it.
+
+        What rings again within `settle_s` seconds counts as one: who shows things leaves the first moments of a job to
+        whoever starts it.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 await self.rung.wait()
         except TimeoutError:
             return False
+        await asyncio.sleep(settle_s)
         self.rung.clear()
         return True
 

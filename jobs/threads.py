@@ -2,6 +2,7 @@
 platforms.
 """
 
+from jobs.database.unit import insert_all
 from jobs.models import ChatMessage, Job, Setting
 from jobs.view import JobStatus
 
@@ -12,9 +13,14 @@ CARD, PROGRESS, FAILURE = "card", "progress", "failure"
 async def open_thread(job: Job, channel: str | None) -> None:
     """Inside a unit: card and progress message on the console and, when there is one, in the chat channel."""
     wanted = channel or await _default_channel(job)
-    for place in dict.fromkeys((CONSOLE, wanted or CONSOLE)):
-        for part in (CARD, PROGRESS):
-            await ChatMessage.create(job_id=job.id, part=part, platform=platform_of(place), channel=place)
+    places = dict.fromkeys((CONSOLE, wanted or CONSOLE))
+    await insert_all(
+        [
+            ChatMessage(job_id=job.id, part=part, platform=platform_of(place), channel=place)
+            for place in places
+            for part in (CARD, PROGRESS)
+        ]
+    )
 
 
 async def close_thread(job: Job) -> None:

@@ -22,6 +22,7 @@ from webhooks.outbound import CONCURRENCY, TIMEOUT_S, WebhookSender
 T = TypeVar("T")
 
 LOOK_EVERY_S = 5.0
+SETTLE_S = 0.05
 PAUSE_S = 5.0
 LEASE = timedelta(seconds=TIMEOUT_S + 10)
 
@@ -56,7 +57,7 @@ class Deliveries:
             async with asyncio.TaskGroup() as tries:
                 while True:
                     wait_s = await self._survive(self._start_due(tries, ear))
-                    await ear.wait(wait_s or 0)
+                    await ear.wait(wait_s or 0, SETTLE_S)
 
     async def _start_due(self, tries: asyncio.TaskGroup, ear: Ear) -> float:
         """Start what is due and has room; returns the seconds until there may be more."""

@@ -39,13 +39,17 @@ class Following:
 
     async def begin(self) -> int:
         """Add to what earlier attempts left in the log; returns its length in bytes, for LOG_START."""
-        self._position = self._next = await log_store.position(self.job.id)
+        if self.job.attempt > 1:
+            await self._find_position()
         return self._position.start
 
     async def resume(self) -> None:
         """Find out how much of the log is stored: after a worker's restart it is read again, but not stored again."""
-        stored = await self.begin()
-        self._skip = stored - await asyncio.to_thread(_log_start, self.directory)
+        await self._find_position()
+        self._skip = self._position.start - await asyncio.to_thread(_log_start, self.directory)
+
+    async def _find_position(self) -> None:
+        self._position = self._next = await log_store.position(self.job.id)
 
     async def look(self) -> bool:
         """Read what is new, waiting for the disk in a thread; False when there was no more log text."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.borg.environment import environment
+from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
 from jobs.models import Job, Repository
 from jobs.secrets import HostKey
 from jobs.types import job_type
-from worker.borg_version import borg_version
+from worker.borg_version import known_borg_version
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.run_directory import RunSpecification
 
@@ -41,13 +42,13 @@ class Preparation:
 
 async def prepare(job: Job, borg: str, key: HostKey) -> Preparation:
     """Build the run of a claimed job; raises `CannotPrepareError`."""
-    repository = await job.get_repository()
+    repository = await job.get_repository(reader())
     if repository is None:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
         raise CannotPrepareError("repository_removed", sentence, f"{_subject(job)} on {job.host}\n")
     kind, run = job_type(job.kind), run_of(job, repository)
     argv = (borg, *kind.arguments(run))
-    header = _header(job, repository, argv, await borg_version(borg))
+    header = _header(job, repository, argv, known_borg_version(borg))
     try:
         secret = await passphrase_of(repository, key)
     except PassphraseUnavailableError as error:

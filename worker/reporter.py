@@ -26,6 +26,7 @@ from worker.thread_view import Wanted, wanted
 
 CLAIM = timedelta(seconds=45)
 LOOK_EVERY_S = 1.0
+SETTLE_S = 0.15
 FAILURE_DELAY_S = 5.0
 LONGEST_DELAY_S = 300.0
 THREADS_AT_ONCE = 4
@@ -60,7 +61,7 @@ class Reporter:
             with self._queue.ear() as ear:
                 while True:
                     await self._look(tasks)
-                    await ear.wait(LOOK_EVERY_S)
+                    await ear.wait(LOOK_EVERY_S, SETTLE_S)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         try:

@@ -25,6 +25,7 @@ from jobs.types import job_type
 from jobs.view import JobStatus
 from worker import supervision
 from worker.archive_search import find_archive
+from worker.borg_version import borg_version
 from worker.ending import Conclusion, conclude, found_archive, vanished
 from worker.following import LOG_START, Following
 from worker.preparation import CannotPrepareError, Preparation, prepare, run_of
@@ -80,6 +81,7 @@ class HostRuns:
         lives.
         """
         await hosts.seen(self._settings.host)
+        await borg_version(self._settings.borg)
         async with self._claiming:
             await self._adopt_directories()
             await self._settle_unstarted()

@@ -53,7 +53,7 @@ class WakeWorker(Worker):
                 await self._work_once()
         finally:
             listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+            await asyncio.gather(listener, *self.tasks.values(), return_exceptions=True)
 
     async def _work_once(self) -> None:
         try:

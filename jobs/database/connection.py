@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import TextIOWrapper
@@ -14,15 +15,24 @@ from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 from tortoise.connection import get_connections
 from tortoise.context import TortoiseContext
+from tortoise.exceptions import BaseORMException
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.migrations.recorder import MigrationRecorder
 
-from jobs.database.unit import READER, WRITER, finish_units
+from jobs.database.unit import READER, WRITER, finish_units, writer
 
 MIGRATIONS = "jobs.database.migrations"
 ADVISORY_LOCK = 0x6C6F6375747573
 SQLITE_WRITER = {"busy_timeout": 10_000, "synchronous": "FULL"}
 SQLITE_READER = {"busy_timeout": 10_000, "query_only": "ON"}
+
+
+CAUSES = (BaseORMException, asyncpg.PostgresError, sqlite3.Error, OSError)
+"""What the engines raise where there is no database to be had."""
+
+
+class DatabaseUnavailableError(Exception):
+    """The database does not answer; the sentence says why."""
 
 
 class DatabaseNotMigratedError(Exception):
@@ -46,12 +56,13 @@ def configuration(url: str) -> dict[str, Any]:
 async def database(url: str) -> AsyncIterator[None]:
     """An open, migrated database for the calling task and the tasks that it starts.
 
-    Raises `DatabaseNotMigratedError` where the schema is older than this release's.
+    Raises `DatabaseUnavailableError`, or `DatabaseNotMigratedError` where the schema is older than this release's.
     """
     EXECUTOR_CACHE.clear()  # Tortoise keeps statements by connection name, whatever the dialect
     async with TortoiseContext() as context:
         await context.init(config=configuration(url), init_connections=True)
         try:
+            await _require_answer()
             if not await is_migrated():
                 raise DatabaseNotMigratedError("The database has an older schema. Run `locutus migrate`.")
             yield
@@ -76,6 +87,15 @@ async def is_migrated() -> bool:
 def known_migrations() -> set[str]:
     """The names of this release's migrations."""
     return {path.stem for path in (Path(__file__).parent / "migrations").glob("0*.py")}
+
+
+async def _require_answer() -> None:
+    try:
+        await writer().execute_query("SELECT 1")
+    except CAUSES as error:
+        raise DatabaseUnavailableError(
+            f"The database does not answer ({error}). Check LOCUTUS_DATABASE_URL, and that its server runs."
+        ) from error
 
 
 def _sqlite_connections(path: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class CommandAnswer(BaseModel):
     text: str
     code: str | None
     job_id: int | None
+    refused: bool
 
 
 class ThreadQuery(BaseModel):
@@ -70,7 +71,7 @@ async def carry_out(call: Call[Said, None]) -> CommandAnswer:
     """Do what was typed, with the asker's own rights; a refusal is an answer too."""
     asker = Asker(call.principal, CONSOLE, CONSOLE, request_key(call))
     reply = await answer(_COMMAND_NAME.sub("", call.body.text), asker)
-    return CommandAnswer(text=reply.text, code=reply.code, job_id=reply.job_id)
+    return CommandAnswer(text=reply.text, code=reply.code, job_id=reply.job_id, refused=reply.refused)
 
 
 async def show_thread(call: Call[None, ThreadQuery]) -> ThreadAnswer:
