@@ -22,20 +22,32 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The last look at a run (monotonic seconds, bytes) and the smoothed speed in bytes a second."""
+    """The first and last look at a run (monotonic seconds, bytes) and the smoothed speed in bytes a second."""
 
     at_s: float
     size: int
     speed: float | None = None
     changed_at: datetime | None = None
+    first: "Pace | None" = None
 
     def after(self, at_s: float, size: int, wall: datetime) -> "Pace":
         """The pace after another look."""
-        if size == self.size or at_s <= self.at_s:
-            return self if size == self.size else Pace(at_s, size, self.speed, wall)
+        if size == self.size:
+            return self
+        first = self.first or self
+        if at_s <= self.at_s:
+            return Pace(at_s, size, self.speed, wall, first)
         newest = max(0.0, (size - self.size) / (at_s - self.at_s))
         speed = newest if self.speed is None else SMOOTHING * newest + (1 - SMOOTHING) * self.speed
-        return Pace(at_s, size, speed, wall)
+        return Pace(at_s, size, speed, wall, first)
+
+    @property
+    def forecast_speed(self) -> float | None:
+        """Half the speed of late, half that of the whole run: small files and large ones take turns."""
+        if self.speed is None or self.first is None or self.at_s <= self.first.at_s:
+            return self.speed
+        overall = max(0.0, (self.size - self.first.size) / (self.at_s - self.first.at_s))
+        return (self.speed + overall) / 2
 
 
 def estimated(progress: Progress, pace: Pace, totals: Totals | None) -> Progress:
@@ -50,11 +62,11 @@ def estimated(progress: Progress, pace: Pace, totals: Totals | None) -> Progress
 
 
 def _against(done: int, pace: Pace, totals: Totals) -> dict[str, object]:
-    left = totals.size - done
+    left, speed = totals.size - done, pace.forecast_speed
     return {
         "progress_percent": round(min(100 * done / totals.size, HIGHEST_RUNNING_PERCENT), 1),
         "percent_is_estimate": True,
-        "eta_s": round(left / pace.speed, 1) if pace.speed and pace.speed >= LOWEST_SPEED and left > 0 else None,
+        "eta_s": round(left / speed, 1) if speed and speed >= LOWEST_SPEED and left > 0 else None,
         "total_size": totals.size,
         "total_files": totals.files,
         "total_from": totals.source,

@@ -33,8 +33,7 @@ def is_silent(host: Host) -> bool:
 
 
 async def _register(name: str, key: HostKey, columns: dict[str, object], *, replace: bool) -> None:
-    await Host.get_or_create(name=name)
-    host = await Host.filter(name=name).select_for_update().get()  # of two that register at once, one sees the other
+    host, _ = await Host.get_or_create(name=name)
     if host.data_directory_id not in {None, key.id} and not replace:
         raise HostTakenError(
             f"The host name {name} belongs to another data directory ({host.data_directory_id}, this one is {key.id}). "

@@ -7,6 +7,7 @@ the reporter's. https://docs.slack.dev/authentication/verifying-requests-from-sl
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -51,14 +52,12 @@ class SlackEndpoint:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await request.read()
         except TimeoutError:
-            return web.json_response({"title": "The request's body did not arrive in time.", "status": 408}, status=408)
+            return _problem(HTTPStatus.REQUEST_TIMEOUT, "The request's body did not arrive in time.")
         if not self._is_signed(body, request.headers):
-            return web.json_response({"title": "This request is not signed by Slack.", "status": 401}, status=401)
-        try:
-            # bolt parses in the constructor, and what it raises for malformed bodies is not one type
-            parsed = AsyncBoltRequest(body=body.decode(), query=request.query_string, headers=dict(request.headers))
-        except Exception:  # noqa: BLE001 - named edge: signed, yet unreadable
-            return web.json_response({"title": "This request can't be read.", "status": 400}, status=400)
+            return _problem(HTTPStatus.UNAUTHORIZED, "This request is not signed by Slack, or is too old.")
+        parsed = _parsed(body, request)
+        if parsed is None:
+            return _problem(HTTPStatus.BAD_REQUEST, "This request can't be read.")
         return await to_aiohttp_response(await self._bolt.async_dispatch(parsed))
 
     def _is_signed(self, body: bytes, headers: Mapping[str, str]) -> bool:
@@ -68,6 +67,31 @@ class SlackEndpoint:
             return self._verifier.is_valid(body.decode(), timestamp, signature)
         except (ValueError, TypeError, OverflowError):
             return False
+
+
+def _parsed(body: bytes, request: web.Request) -> AsyncBoltRequest | None:
+    """The request as bolt reads it; None for what is no request of Slack's."""
+    try:
+        # bolt parses in the constructor, and what it raises for malformed bodies is not one type
+        parsed = AsyncBoltRequest(body=body.decode(), query=request.query_string, headers=dict(request.headers))
+    except Exception:  # noqa: BLE001 - named edge: signed, yet unreadable
+        return None
+    return parsed if _is_complete(parsed.body) else None
+
+
+def _is_complete(body: Mapping[str, Any]) -> bool:
+    if "command" in body:
+        return all(isinstance(body.get(name), str) for name in ("team_id", "user_id", "channel_id"))
+    if body.get("type") == "block_actions":
+        places = [body.get(name) for name in ("team", "user", "channel")]
+        return all(isinstance(place, dict) and isinstance(place.get("id"), str) for place in places)
+    return isinstance(body.get("type"), str)
+
+
+def _problem(status: HTTPStatus, detail: str) -> web.Response:
+    """A problem document (RFC 9457)."""
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return web.json_response(body, status=status, content_type="application/problem+json")
 
 
 async def _authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:

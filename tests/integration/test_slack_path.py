@@ -1,16 +1,18 @@
 """The main way, whole: a signed slash command, real borg, a thread in a strict imitation of Slack, a signed webhook."""
 
-import asyncio
+import base64
 import json
+import secrets
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from jobs.models import AuditEntry, ConsoleMessage, Job, RoleBinding
+from jobs.models import AuditEntry, Job, RoleBinding
 from tests.fakes.instance import instance, settings_for, until
-from tests.fakes.slack import FakeSlack, slash_command
+from tests.fakes.slack import FakeSlack, block_action, sign, slash_command
+from tests.fakes.webhook_receiver import WebhookReceiver
 
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 TEAM, USER, CHANNEL = "T1", "U1", "C1"
@@ -51,6 +53,13 @@ async def send(running, text, *, trigger="trigger-1", timestamp=None, secret=SIG
         return answer.status, await answer.text()
 
 
+async def send_signed(running, body):
+    async with running.http.post(
+        "/slack/events", data=body, headers=sign(SIGNING_SECRET, body, int(time.time()))
+    ) as answer:
+        return answer.status, await answer.text()
+
+
 async def grant(subject=f"slack:{TEAM}:{USER}", role="operate"):
     await RoleBinding.create(subject=subject, role=role)
 
@@ -64,16 +73,28 @@ def borg_info(repository: Path, archive: str, environment: dict[str, str]) -> di
 async def test_slash_command_becomes_a_finished_thread_and_an_archive(
     tmp_path, database_url, redis_url, slack, sources, borg_environment
 ):
-    async with instance(slack_settings(tmp_path, database_url, redis_url, slack)) as running:
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    async with (
+        WebhookReceiver(secret) as receiver,
+        instance(slack_settings(tmp_path, database_url, redis_url, slack)) as running,
+    ):
         await running.add_repository("photos", tmp_path / "repo", [sources])
+        body = {"url": receiver.url, "secret": secret, "events": ["job.completed"]}
+        assert (await running.call("POST", "/api/subscriptions", json=body))[0] == 201
         await grant()
         status, text = await send(running, "run photos")
         assert status == 200
         assert "Job #2 is queued" in text
         job = await running.ended(2)
         assert job.status == "completed", job.error_message
-        await until(lambda: any("completed" in m.text for m in slack.messages[CHANNEL] if "#2" in m.text))
         await until(lambda: len([m for m in slack.messages[CHANNEL] if "completed" in m.text]) == 2)
+        await until(lambda: receiver.received)
+        event = json.loads(receiver.received[0].body)
+        assert (event["type"], event["data"]["id"]) == ("job.completed", 2)
+        async with running.http.get(event["data"]["logs_url"].removeprefix(running.settings.base_url)) as log:
+            lines = (await log.text()).splitlines()
+        assert lines[0].startswith("Locutus: job #2, backup of photos")
+        assert lines[-1].startswith("Locutus: exited, exit status 0")
         card, progress = slack.messages[CHANNEL]
         assert progress.thread_ts == card.ts
         assert card.metadata["event_payload"] == {"job_id": 2, "status": "completed", "part": "card"}
@@ -116,7 +137,32 @@ async def test_wrong_old_replayed_and_malformed_requests(tmp_path, sqlite_url, r
         assert (await send(running, "run photos", secret="another secret"))[0] == 401
         assert (await send(running, "run photos", timestamp=int(time.time()) - 600))[0] == 401
         assert (await send(running, "run photos", body=b"text=run+photos"))[0] == 401
+        for junk in (b"payload=%7Bnot+json", b"[1, 2]", b"command=%2Fbackup&text=run+photos"):
+            status, text = await send_signed(running, junk)
+            assert status == 400
+            assert "Traceback" not in text
         first = await send(running, "run photos")
         assert await send(running, "run photos") == first
         assert await Job.filter(kind="backup").count() == 1
         await running.ended(2)
+
+
+async def test_cancel_button_ends_the_job_and_the_card_says_who_pressed_it(
+    tmp_path, sqlite_url, redis_url, slack, sources
+):
+    with (sources / "big.bin").open("wb") as file:
+        file.truncate(40_000_000_000)
+    async with instance(slack_settings(tmp_path, sqlite_url, redis_url, slack)) as running:
+        await running.add_repository("photos", tmp_path / "repo", [sources])
+        await grant()
+        await send(running, "run photos")
+        await running.until(2, lambda job: job.status == "running")
+        await until(lambda: any("running" in message.text for message in slack.messages[CHANNEL]))
+        card = slack.messages[CHANNEL][0]
+        headers, body = block_action(SIGNING_SECRET, "job.cancel", "2", message=card, user=USER)
+        async with running.http.post("/slack/events", data=body, headers=headers) as answer:
+            assert answer.status == 200
+        job = await running.ended(2)
+        assert (job.status, job.cancel_requested_by) == ("cancelled", f"slack:{TEAM}:{USER}")
+        await until(lambda: "cancelled" in card.text)
+        assert USER in str(card.content)

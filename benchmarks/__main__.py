@@ -1,0 +1,22 @@
+"""`make bench`: every figure of docs/performance.md, each beside its anchor, as a table and as JSON lines."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+
+from benchmarks import overhead, start_latency
+
+BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
+    "start_latency": start_latency.measure,
+    "overhead": overhead.measure,
+}
+
+
+async def main(names: list[str]) -> None:
+    for name in names or list(BENCHMARKS):
+        print(json.dumps({"benchmark": name, **await BENCHMARKS[name]()}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

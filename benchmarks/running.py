@@ -1,0 +1,90 @@
+"""A real `locutus up` for a benchmark: its own data directory, its own process, killed at the end."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+SIGNING_SECRET = "a signing secret of the benchmarks"
+ADMIN_TOKEN = "an admin token of the benchmarks"
+
+
+@dataclass
+class Running:
+    """A Locutus that is up."""
+
+    directory: Path
+    http: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, **options: Any) -> Any:
+        async with self.http.request(method, path, **options) as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+    async def add_repository(self, name: str, sources: Path) -> None:
+        body = {
+            "name": name,
+            "location": str(self.directory / name),
+            "source_directories": [str(sources)],
+            "encryption": "none",
+            "init": True,
+        }
+        added = await self.call("POST", "/api/repositories", json=body)
+        await self.ended(added["init_job_id"])
+
+    async def ended(self, job_id: int) -> dict[str, Any]:
+        while True:
+            job = await self.call("GET", f"/api/jobs/{job_id}", params={"wait": "60"})
+            if job["completed_at"]:
+                return dict(job)
+
+
+@contextlib.asynccontextmanager
+async def locutus_up(**environment: str) -> AsyncIterator[Running]:
+    directory = Path(tempfile.mkdtemp(prefix="locutus-bench-"))
+    port = _free_port()
+    given = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "LOCUTUS_DATA_DIR": str(directory / "data"),
+        "LOCUTUS_BIND": f"127.0.0.1:{port}",
+        "LOCUTUS_ADMIN_TOKEN": ADMIN_TOKEN,
+        "SLACK_SIGNING_SECRET": SIGNING_SECRET,
+        **environment,
+    }
+    with (directory / "up.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", "up", env=given, stderr=log)
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
+            await _ready(http)
+            yield Running(directory, http)
+    finally:
+        process.terminate()
+        await process.wait()
+        shutil.rmtree(directory)
+
+
+async def _ready(http: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get("/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
