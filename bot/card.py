@@ -102,7 +102,6 @@ def job_card(
     words: KindWords | None = None,
     waits_for: str | None = None,
     silent_since: datetime | None = None,
-    cancelled_by: str | None = None,
     chain: Sequence[JobView] = (),
 ) -> Message:
     """The root message: what, where, who, state, buttons. It shows no progress and so changes only with the state.
@@ -111,7 +110,7 @@ def job_card(
     """
     return replace(
         _message(job, Part.CARD, _title(job, words)),
-        fields=(*_facts(job), *_cancelled_by(job, cancelled_by), *_chain(chain)),
+        fields=(*_facts(job), *_cancelled_by(job), *_chain(chain)),
         lines=_situation(job, waits_for, silent_since),
         buttons=_buttons(job),
     )
@@ -124,7 +123,6 @@ def progress_message(
     words: KindWords | None = None,
     waits_for: str | None = None,
     silent_since: datetime | None = None,
-    cancelled_by: str | None = None,
 ) -> Message:
     """The message in the thread that is edited until the job ends, and then holds the final figures or the reason."""
     situation = _situation(job, waits_for, silent_since)
@@ -135,7 +133,7 @@ def progress_message(
     return replace(
         _message(job, Part.PROGRESS, _title(job, words)),
         lines=tuple(filter(None, (figures, *situation))),
-        fields=tuple(_cancelled_by(job, cancelled_by)),
+        fields=tuple(_cancelled_by(job)),
     )
 
 
@@ -221,7 +219,7 @@ def _facts(job: JobView) -> Iterator[Field]:
     origin, _, detail = job.origin.partition(":")
     if origin and origin != asked_through:
         yield Field("Via", _short(" ".join(filter(None, (_ORIGINS.get(origin, origin), detail)))))
-    if job.archive_name:
+    if job.archive_name and job.status in {JobStatus.RUNNING, JobStatus.COMPLETED}:
         yield Field("Archive", _short(job.archive_name))
     if job.attempt > 1:
         yield Field("Attempt", str(job.attempt))
@@ -234,9 +232,9 @@ def _chain(chain: Sequence[JobView]) -> Iterator[Field]:
         yield Field("Then", ", ".join(f"{_name(job).lower()} #{job.id} {job.status}" for job in chain))
 
 
-def _cancelled_by(job: JobView, subject: str | None) -> Iterator[Field]:
-    if subject and job.status is JobStatus.CANCELLED:
-        yield Field("Cancelled by", _who(subject), subject)
+def _cancelled_by(job: JobView) -> Iterator[Field]:
+    if job.cancelled_by and job.status is JobStatus.CANCELLED:
+        yield Field("Cancelled by", _who(job.cancelled_by), job.cancelled_by)
 
 
 def _who(subject: str) -> str:

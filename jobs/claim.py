@@ -36,7 +36,9 @@ async def claim_next(claimant: Claimant) -> Job | None:
 
 async def _claim(claimant: Claimant) -> Job | None:
     # One claim a host at a time: counting running rows and taking one more must not interleave (PostgreSQL).
-    await Host.filter(name=claimant.host).select_for_update().first()
+    host = await Host.filter(name=claimant.host).select_for_update().first()
+    if host is not None and host.data_directory_id not in {None, claimant.data_directory_id}:
+        return None  # another data directory has taken the name over
     running = await Job.filter(host=claimant.host, status=JobStatus.RUNNING).count()
     if running >= claimant.max_jobs:
         return None

@@ -1,20 +1,20 @@
 """Asking the repository for the archive of a run that nobody saw end."""
 
-import asyncio
 import os
-from asyncio.subprocess import DEVNULL, PIPE
 
 from jobs.borg.environment import environment
 from jobs.borg.statistics import ArchiveStatistics, MalformedStatistics, parse_info_archives
 from jobs.job_type import Run
 from jobs.models import Repository
 from jobs.secrets import HostKey
+from worker.ask import ask
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.secret_pipe import secret_pipe
 from worker.supervisor import SECRET_VARIABLE
 
 SEARCH_TIMEOUT_S = 600
 LOCK_WAIT_S = 60
+LONGEST_ANSWER = 16 * 1024 * 1024
 
 
 async def find_archive(borg: str, repository: Repository, run: Run, key: HostKey) -> ArchiveStatistics | None:
@@ -38,16 +38,7 @@ async def _ask(argv: tuple[str, ...], secret: bytes | None) -> bytes | None:
     with secret_pipe(secret) as descriptors:
         variables |= {SECRET_VARIABLE: str(descriptors[0])} if descriptors else {}
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv, env=variables, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, pass_fds=descriptors
-            )
-        except OSError:
+            reply = await ask(argv, SEARCH_TIMEOUT_S, LONGEST_ANSWER, variables, descriptors)
+        except OSError:  # also a TimeoutError
             return None
-    try:
-        async with asyncio.timeout(SEARCH_TIMEOUT_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        process.terminate()
-        await process.wait()
-        return None
-    return output if process.returncode in {0, 1} else None
+    return reply.output if reply.status in {0, 1} else None

@@ -5,8 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+from worker.ask import ask
+
 VERSION_TIMEOUT_S = 20
-_versions: dict[tuple[str, int, int], str | None] = {}
+LONGEST_ANSWER = 4096
+_versions: dict[tuple[str, int, int], str] = {}
 _known: dict[str, str | None] = {}
 
 
@@ -18,10 +21,11 @@ def known_borg_version(program: str) -> str | None:
 async def borg_version(program: str) -> str | None:
     """The version, such as `1.2.4`; None when borg is missing or does not say."""
     key = await asyncio.to_thread(_identify, program)
-    if key is not None and key not in _versions:
-        _versions[key] = await _ask(key[0])
-    _known[program] = _versions[key] if key else None
-    return _known[program]
+    version = _versions.get(key) if key else None
+    if key and version is None and (version := await _ask(key[0])):
+        _versions[key] = version
+    _known[program] = version
+    return version
 
 
 def _identify(program: str) -> tuple[str, int, int] | None:
@@ -34,16 +38,8 @@ def _identify(program: str) -> tuple[str, int, int] | None:
 
 async def _ask(path: str) -> str | None:
     try:
-        process = await asyncio.create_subprocess_exec(
-            path,
-            "--version",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        async with asyncio.timeout(VERSION_TIMEOUT_S):
-            output, _ = await process.communicate()
-    except (OSError, TimeoutError):
+        reply = await ask((path, "--version"), VERSION_TIMEOUT_S, LONGEST_ANSWER)
+    except OSError:  # also a TimeoutError
         return None
-    match = re.search(rb"(\d+\.\d+(?:\.\w+)*)", output)
+    match = re.search(rb"(\d+\.\d+(?:\.\w+)*)", reply.output)
     return match[1].decode() if match else None

@@ -31,11 +31,12 @@ class Budget:
         """After a 429: no call before `retry_after_s` seconds have passed, and none saved up."""
         self._refill(now_s)
         self.blocked_until_s = max(self.blocked_until_s, now_s + retry_after_s)
+        self.updated_s = self.blocked_until_s
         self.tokens = min(self.tokens, 1 + self.reserve)
 
     def _refill(self, now_s: float) -> None:
-        self.tokens = min(self.capacity, self.tokens + (now_s - self.updated_s) * self.rate)
-        self.updated_s = now_s
+        self.tokens = min(self.capacity, self.tokens + max(0.0, now_s - self.updated_s) * self.rate)
+        self.updated_s = max(self.updated_s, now_s)
 
 
 def edit_interval_s(running_for_s: float) -> float:

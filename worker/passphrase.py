@@ -1,12 +1,11 @@
 """A repository's passphrase, obtained on its host at each run: unsealed, read from a file, or printed by a command."""
 
 import asyncio
-import os
 from pathlib import Path
 
-from jobs.borg.environment import INHERITED
 from jobs.models import Repository
 from jobs.secrets import HostKey, SecretUnreadableError
+from worker.ask import ask
 
 COMMAND_TIMEOUT_S = 30
 LONGEST_BYTES = 4096
@@ -57,29 +56,15 @@ def _from_file(path: Path) -> bytes:
 
 
 async def _from_command(argv: list[str]) -> bytes:
+    program = f"The passphrase command {argv[0]}"
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env={name: os.environ[name] for name in INHERITED if name in os.environ},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        reply = await ask(argv, COMMAND_TIMEOUT_S, LONGEST_BYTES + 2)
+    except TimeoutError:
+        raise PassphraseUnavailableError(f"{program} gave no answer in {COMMAND_TIMEOUT_S} s. {_TRY_IT}") from None
     except OSError as error:
         raise PassphraseUnavailableError(
-            f"The passphrase command {argv[0]} can't be run ({error.strerror}). Check its path and its mode."
+            f"{program} can't be run ({error.strerror}). Check its path and its mode."
         ) from error
-    try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise PassphraseUnavailableError(
-            f"The passphrase command {argv[0]} gave no answer in {COMMAND_TIMEOUT_S} s. {_TRY_IT}"
-        ) from None
-    if process.returncode:
-        raise PassphraseUnavailableError(
-            f"The passphrase command {argv[0]} failed with status {process.returncode}. {_TRY_IT}"
-        )
-    return output
+    if reply.status:
+        raise PassphraseUnavailableError(f"{program} failed with status {reply.status}. {_TRY_IT}")
+    return reply.output

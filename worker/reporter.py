@@ -167,6 +167,8 @@ class Reporter:
         elif error.retry_after_s is not None and row.state == "unsent":
             columns["state"] = "unsent"  # the platform took nothing, so there is nothing to look for
         await ChatMessage.filter(id=row.id, claim=claim).update(**columns)
+        if isinstance(error, ChannelRefused):
+            await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
         if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
             await ChatMessage.filter(job_id=job_id, platform=row.platform, part=CARD).update(**_UNPOSTED, settled=False)
         if error.retry_after_s is not None:

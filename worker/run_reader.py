@@ -59,12 +59,16 @@ class RunReader:
             return []
         self._offset += len(block)
         *lines, self._rest = (self._rest + block).split(b"\n")
-        if len(self._rest) > LONGEST_LINE:
-            lines, self._rest = [*lines, self._rest], b""
-        return lines
+        # An endless line is cut at fixed places, wherever the reading was: a worker that reads it again cuts the same.
+        *endless, self._rest = _cut(self._rest)
+        return [piece for line in lines for piece in _cut(line)] + endless
 
     def _readable(self, line: bytes) -> bytes:
         event = parse_event(line)
         self.diagnosis.feed(event)
         text = readable(line)
         return b"" if text is None else text.encode() + b"\n"
+
+
+def _cut(line: bytes) -> list[bytes]:
+    return [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)] or [b""]

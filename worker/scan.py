@@ -3,7 +3,9 @@
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 from jobs.estimate import Totals
 
@@ -27,18 +29,22 @@ def scan(sources: Sequence[str], stop: threading.Event) -> Totals | None:
 def _sizes(sources: Sequence[str]) -> Iterator[int]:
     directories = []
     for source in sources:
-        path = Path(source)
-        if path.is_file():
-            yield path.stat().st_size
-        else:
-            directories.append(source)
+        with suppress(OSError):
+            status = Path(source).lstat()
+            if S_ISDIR(status.st_mode):
+                directories.append(source)
+            else:
+                yield status.st_size
     while directories:
-        try:
-            with os.scandir(directories.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        directories.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        yield entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            continue
+        with suppress(OSError), os.scandir(directories.pop()) as entries:
+            for entry in entries:
+                yield from _size(entry, directories)
+
+
+def _size(entry: os.DirEntry[str], directories: list[str]) -> Iterator[int]:
+    """A file's size; a directory is to be visited, and what has gone meanwhile costs only itself."""
+    with suppress(OSError):
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(entry.path)
+        elif entry.is_file(follow_symlinks=False):
+            yield entry.stat(follow_symlinks=False).st_size

@@ -27,9 +27,9 @@ async def wanted(job: Job, row: ChatMessage) -> Wanted:
 
 
 async def _message(job: Job, part: str) -> Message:
-    shown, words, by = view(job), job_type(job.kind).words, job.cancel_requested_by
+    shown, words = view(job), job_type(job.kind).words
     if part == CARD:
-        return job_card(shown, words=words, cancelled_by=by)
+        return job_card(shown, words=words)
     if part == PROGRESS:
-        return progress_message(shown, now=now(), words=words, cancelled_by=by)
+        return progress_message(shown, now=now(), words=words)
     return failure_message(shown, await log_store.tail(job.id, LOG_TAIL_LINES))

@@ -20,6 +20,8 @@ from jobs.queue import deserialize, serialize, wake_channel
 FALLBACK_POLL_S = 5.0
 RECONNECT_S = 0.5
 FUNCTION_TIMEOUT_S = 30
+SLOTS = 100_000
+"""Not a limit of ours: arq forgets to free a slot when Redis fails in between, and must never run out of them."""
 
 
 class WakeWorker(Worker):
@@ -36,6 +38,7 @@ class WakeWorker(Worker):
             handle_signals=False,
             poll_delay=FALLBACK_POLL_S,
             job_timeout=FUNCTION_TIMEOUT_S,
+            max_jobs=SLOTS,
             keep_result=0,
             max_tries=1,
             timezone=UTC,

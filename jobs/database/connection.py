@@ -117,7 +117,7 @@ async def _migration_lock(url: str) -> AsyncIterator[None]:
         with lock:
             yield
         return
-    connection = await asyncpg.connect("postgresql" + url[url.index("://") :])
+    connection = await asyncpg.connect("postgresql" + url[url.index("://") :].partition("?")[0])
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         yield

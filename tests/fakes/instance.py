@@ -1,5 +1,4 @@
-"""A whole Locutus in this process, composed as `locutus up` does it, on the test's database, Redis and data directory.
-"""
+"""A whole Locutus in this process, composed as `locutus up` does it, on a test's database, Redis and directory."""
 
 import asyncio
 import contextlib

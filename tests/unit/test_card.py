@@ -58,6 +58,7 @@ def job(status="running", progress=FIGURES, **changes):
         "archive_name": None,
         "logs_url": "/api/backup/logs/7",
         "requested_by": "slack:T1:U1",
+        "cancelled_by": None,
         "origin": "slack",
         "priority": "normal",
         "attempt": 1,
@@ -157,7 +158,7 @@ CARDS = {
         """,
     ),
     "cancelled": (
-        job_card(job("cancelled", duration_s=95.0), words=WORDS, cancelled_by="slack:T1:U2"),
+        job_card(job("cancelled", duration_s=95.0, cancelled_by="slack:T1:U2"), words=WORDS),
         """
         – Backup of photos #7 cancelled after 1 min 35 s
         Host: nas-1
@@ -267,7 +268,7 @@ PROGRESS = {
         """,
     ),
     "cancelled": (
-        progress_message(job("cancelled", duration_s=95.0), now=NOW, words=WORDS, cancelled_by="token:ci"),
+        progress_message(job("cancelled", duration_s=95.0, cancelled_by="token:ci"), now=NOW, words=WORDS),
         """
         – Backup of photos #7 cancelled after 1 min 35 s
         Cancelled by: token ci

@@ -1,0 +1,66 @@
+"""Every job type declares all that the rest is derived from."""
+
+import pytest
+
+from jobs.borg.events import ArchiveProgress
+from jobs.errors import InvalidRequestError
+from jobs.job_type import Parameters, Run, Target
+from jobs.types import JOB_TYPES, job_type
+from jobs.view import Progress
+
+RUN = Run(1, Target("photos", "/r", ("/home", "-weird"), ("*.tmp", "-x")), {}, "photos-1")
+TYPES = pytest.mark.parametrize("declared", JOB_TYPES.values(), ids=JOB_TYPES)
+
+
+@TYPES
+def test_type_is_known_by_its_kind(declared):
+    assert job_type(declared.kind) is declared
+    assert declared.kind.isidentifier()
+
+
+def test_unknown_kind_is_refused_with_the_known_ones():
+    with pytest.raises(InvalidRequestError, match=r"'dance'.*backup"):
+        job_type("dance")
+
+
+@TYPES
+def test_unknown_parameters_are_refused(declared):
+    assert issubclass(declared.parameters, Parameters)
+    assert declared.parameters.model_config["extra"] == "forbid"
+    assert declared.parameters.model_config["frozen"]
+
+
+@TYPES
+def test_text_from_outside_stands_behind_the_separator(declared):
+    arguments = declared.arguments(RUN)
+    separator = arguments.index("--")
+    assert RUN.target.location not in arguments[:separator]
+    assert any(argument.startswith("/r") for argument in arguments[separator:])
+    assert all(isinstance(argument, str) for argument in arguments)
+
+
+@TYPES
+def test_arguments_are_the_same_for_the_same_run(declared):
+    assert declared.arguments(RUN) == declared.arguments(RUN)
+
+
+@TYPES
+def test_output_that_is_no_result_is_a_value_error_or_needs_none(declared):
+    try:
+        declared.read_result(RUN, b"\xff nonsense")
+    except ValueError:
+        assert declared.makes_archive
+
+
+def test_backup_names_archive_sources_and_excludes():
+    arguments = JOB_TYPES["backup"].arguments(RUN)
+    assert arguments[arguments.index("--") :] == ("--", "/r::photos-1", "/home", "-weird")
+    assert arguments.count("--exclude") == 2
+    assert arguments[arguments.index("-x") - 1] == "--exclude"
+
+
+def test_last_event_of_a_backup_does_not_wipe_its_figures():
+    backup = JOB_TYPES["backup"]
+    seen = Progress(nfiles=5, original_size=10, current_file="/a")
+    finished = ArchiveProgress(None, None, None, None, None, finished=True)
+    assert backup.read_progress(finished, seen) == seen
