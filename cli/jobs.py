@@ -99,7 +99,7 @@ async def show(job_id: JobId, *, as_json: AsJson = False) -> None:
         say_json(found)
         return
     job = JobView.model_validate(found)
-    messages = [job_card(job, words=words_of(job.kind), cancelled_by=job.cancelled_by), progress(job)]
+    messages = [job_card(job, words=words_of(job.kind)), progress(job)]
     if stdout.is_terminal:
         stdout.print(terminal.thread(messages))
     else:
@@ -201,7 +201,7 @@ async def say_if_nobody_works(client: Api) -> None:
 
 def progress(job: JobView) -> Message:
     """The progress message that the job's thread shows."""
-    return progress_message(job, now=now(), words=words_of(job.kind), cancelled_by=job.cancelled_by)
+    return progress_message(job, now=now(), words=words_of(job.kind))
 
 
 def words_of(kind: str) -> Words | None:

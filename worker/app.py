@@ -18,8 +18,9 @@ from webhooks.outbound import WebhookSender
 from worker.borg_version import borg_version
 from worker.budget import Budget
 from worker.deliveries import Deliveries
+from worker.recording import HostIdentity
 from worker.reporter import Reporter
-from worker.runs import HostIdentity, HostRuns
+from worker.runs import HostRuns
 from worker.wake_worker import WakeWorker
 
 HOST_KEY_FILE = "host.key"

@@ -1,0 +1,67 @@
+"""What earlier workers of this host left: runs to go on with, jobs that never started, lanes to free."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Container
+from functools import partial
+
+from jobs import lifecycle
+from jobs.database.unit import reader, unit
+from jobs.models import Job, Repository
+from jobs.types import job_type
+from jobs.view import JobStatus
+from worker.following import Following
+from worker.preparation import START_WITHIN_S, run_of
+from worker.recording import HostIdentity, Recorder
+from worker.run_directory import RunDirectory
+
+KEPT_S = 4 * START_WITHIN_S
+"""How long a directory that means nothing any more is kept: a paused starter may still wake up and must find it."""
+
+
+async def unfollowed(identity: HostIdentity, active: Container[int]) -> AsyncIterator[Following]:
+    """The runs that nobody here follows yet; directories of jobs that moved on are removed on the way."""
+    for directory in await asyncio.to_thread(_directories, identity):
+        if directory.job_id in active:
+            continue
+        job = await Job.get_or_none(id=directory.job_id)
+        if job is not None and job.status == JobStatus.RUNNING and job.attempt == directory.attempt:
+            yield await _following(job, directory)
+        elif await asyncio.to_thread(_is_over, directory):
+            await asyncio.to_thread(directory.remove)
+
+
+async def put_back_unstarted(identity: HostIdentity, recorder: Recorder, active: Container[int]) -> None:
+    """Put back the jobs that this data directory claimed and never even made a directory for."""
+    claimed = Job.filter(host=identity.settings.host, status=JobStatus.RUNNING, data_directory_id=identity.key.id)
+    for job in await claimed:
+        directory = identity.directory(job)
+        if job.id not in active and not await asyncio.to_thread(directory.path.exists):
+            await recorder.put_back(job, directory)
+
+
+async def free_lanes(identity: HostIdentity) -> None:
+    """Let go of the lanes that ended jobs still hold, once nothing uses the repository any more."""
+    holding = Job.filter(host=identity.settings.host, completed_at__isnull=False, running_lock__isnull=False)
+    for job in await holding.using_db(reader()):
+        if not await asyncio.to_thread(identity.directory(job).borg_alive):
+            await unit(partial(lifecycle.free_lane, job.id))
+
+
+async def _following(job: Job, directory: RunDirectory) -> Following:
+    repository = await job.get_repository()
+    if repository is None:
+        repository = Repository(name=job.repository_name or "", location="")
+    following = Following(job, job_type(job.kind), run_of(job, repository), directory)
+    await following.resume()
+    return following
+
+
+def _directories(identity: HostIdentity) -> list[RunDirectory]:
+    identity.settings.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return list(RunDirectory.all_in(identity.settings.runs))
+
+
+def _is_over(directory: RunDirectory) -> bool:
+    old = time.time() - directory.path.stat().st_mtime > KEPT_S
+    return old and not directory.supervised() and not directory.borg_alive()
