@@ -61,9 +61,7 @@ async def _raw_s(running: Running, sources: Path, number: int) -> float:
     )  # fmt: skip
     with (running.directory / "raw.log").open("wb") as log:
         begun = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=environment, stdin=DEVNULL, stdout=log, stderr=log
-        )
+        process = await asyncio.create_subprocess_exec(*argv, env=environment, stdin=DEVNULL, stdout=log, stderr=log)
         status = await process.wait()
     if status:
         raise RuntimeError(f"borg ended with status {status}")

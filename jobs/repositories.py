@@ -152,9 +152,9 @@ def _may_give(principal: Principal, fields: NewRepository | RepositoryChange) ->
 
 
 def _encryption(new: NewRepository) -> str:
-    if new.init and new.encryption is None:
+    if new.init and new.encryption is None and not new.passphrase_given:
         raise InvalidRequestError("encryption", "say which mode the new repository shall have, such as repokey-blake2.")
-    encryption = new.encryption or ("repokey" if new.passphrase_given else "none")
+    encryption = new.encryption or ("repokey-blake2" if new.passphrase_given else "none")
     if new.init and encryption != "none" and not new.passphrase_given:
         raise InvalidRequestError("passphrase", f"{encryption} needs one. Give passphrase or passphrase_file.")
     return encryption

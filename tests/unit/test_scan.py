@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.scan import scan
+from jobs.estimate import Totals
+from worker.scan import SCAN, scan
 
 
 @pytest.fixture
@@ -72,3 +73,9 @@ def test_file_that_vanishes_meanwhile_costs_only_itself(tmp_path, go, monkeypatc
 
     monkeypatch.setattr(os, "scandir", Vanishing)
     assert scan([str(tmp_path)], go).files == 4
+
+
+def test_hard_link_is_counted_once(tmp_path, go):
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "link").hardlink_to(tmp_path / "file")
+    assert scan([str(tmp_path)], go) == Totals(5, 1, SCAN)
