@@ -1,0 +1,177 @@
+"""`locutus up` as a process: it owns its Redis, its data directory, and none of the borgs."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cli.embedded_redis import LONGEST_SOCKET_PATH, socket_path
+from tests.conftest import free_port
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Up:
+    """A `locutus up` in a data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.port = directory, free_port()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory.parent),
+            "LOCUTUS_DATA_DIR": str(self.directory),
+            "LOCUTUS_BIND": f"127.0.0.1:{self.port}",
+            "LOCUTUS_ADMIN_TOKEN": "an-admin-token",
+        }
+
+    async def start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli", "up", env=self.environment, stderr=asyncio.subprocess.PIPE
+        )
+
+    async def ready(self) -> None:
+        await eventually(lambda: self.call("/readyz"))
+
+    def call(self, path: str, body: dict | None = None) -> dict | None:
+        """The JSON at a path; None where nobody answers."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": "Bearer an-admin-token", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data, headers=headers)
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(request, timeout=70) as answer,
+        ):
+            return json.load(answer)
+        return None
+
+
+async def eventually(condition, timeout_s=30):
+    async with asyncio.timeout(timeout_s):
+        while not (found := await asyncio.to_thread(condition)):
+            await asyncio.sleep(0.05)
+    return found
+
+
+def redis_of(directory: Path) -> list[int]:
+    """The pids of the Redis servers that listen on the data directory's socket."""
+    wanted = os.fsencode(socket_path(directory))
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (process / "cmdline").read_bytes() and b"redis" in (process / "comm").read_bytes():
+                pids.append(int(process.name))
+    return pids
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    async with asyncio.timeout(30):
+        _, stderr = await process.communicate()
+    return process.returncode, stderr.decode()
+
+
+async def test_stops_cleanly_and_takes_its_redis_along(tmp_path):
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    assert len(redis_of(up.directory)) == 1
+    process.terminate()
+    status, stderr = await ended(process)
+    assert (status, "Traceback" in stderr) == (0, False), stderr
+    assert redis_of(up.directory) == []
+
+
+async def test_redis_dies_with_an_up_that_is_killed(tmp_path):
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    process.kill()
+    await process.wait()
+    await eventually(lambda: not redis_of(up.directory))
+
+
+async def test_second_up_on_the_same_data_directory_is_refused_in_one_line(tmp_path):
+    up = Up(tmp_path / "data")
+    first = await up.start()
+    await up.ready()
+    status, stderr = await ended(await Up(tmp_path / "data").start())
+    assert status == 2
+    assert "Another `locutus up` runs" in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    first.terminate()
+    await ended(first)
+
+
+async def test_data_directory_with_a_long_path_works(tmp_path):
+    directory = tmp_path / ("a" * 60) / ("b" * 60) / "data"
+    assert len(str(directory / "redis.sock")) > LONGEST_SOCKET_PATH
+    directory.parent.mkdir(parents=True)
+    up = Up(directory)
+    process = await up.start()
+    await up.ready()
+    assert "redis" not in str(up.call("/readyz"))
+    process.terminate()
+    assert (await ended(process))[0] == 0
+
+
+async def test_files_of_the_data_directory_are_private(tmp_path):
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    process.terminate()
+    await ended(process)
+    assert up.directory.stat().st_mode & 0o077 == 0
+    for name in ("host.key", "secret-key"):
+        assert (up.directory / name).stat().st_mode & 0o077 == 0
+
+
+async def test_stop_leaves_borg_running_and_the_next_up_records_its_real_end(tmp_path):
+    (tmp_path / "sources").mkdir()
+    with (tmp_path / "sources" / "big").open("wb") as file:
+        file.truncate(2_000_000_000)
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    up.call(
+        "/api/repositories",
+        {
+            "name": "photos",
+            "location": str(tmp_path / "repository"),
+            "source_directories": [str(tmp_path / "sources")],
+            "encryption": "none",
+            "init": True,
+        },
+    )
+    up.call("/api/jobs/1?wait=60")
+    assert up.call("/api/backup/run", {"repository": "photos"})["job_id"] == 2
+    await eventually(lambda: up.call("/api/jobs/2")["status"] == "running" and borgs(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    await ended(process)
+    assert borgs(tmp_path)
+    process = await up.start()
+    await up.ready()
+    job = await asyncio.to_thread(up.call, "/api/jobs/2?wait=60")
+    assert (job["status"], job["attempt"], job["progress"]["nfiles"]) == ("completed", 1, 1)
+    process.terminate()
+    await ended(process)
+
+
+def borgs(directory: Path) -> list[int]:
+    """The borg processes that work below a directory."""
+    wanted = os.fsencode(directory / "repository")
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            if wanted in command and b"supervisor" not in command:
+                pids.append(int(process.name))
+    return pids
