@@ -39,9 +39,14 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Pause:
-    """When a job's thread may be looked at again (monotonic seconds)."""
+    """When a job's thread is looked at again (monotonic seconds); at once when its state is not `status` any more."""
 
     until_s: float = 0.0
+    status: str | None = None
+
+    def is_over(self, now_s: float, status: str) -> bool:
+        """Whether to look; without a status it is the platform that asked for the pause, whatever the job does."""
+        return now_s >= self.until_s or self.status not in {None, status}
 
 
 class Reporter:
@@ -69,17 +74,22 @@ class Reporter:
         except Exception:  # noqa: BLE001 - named edge: the database is away; the next look tries again
             _log.exception("reporter_look_failed")
             return
-        for job_id in sorted(threads, key=lambda number: (not threads[number], number)):
-            if job_id not in self._busy and time.monotonic() >= self._pause(job_id).until_s:
+        self._pauses = {job_id: self._pause(job_id) for job_id in threads}
+        for job_id in sorted(threads, key=lambda number: self._rank(number, threads[number])):
+            over = self._pauses[job_id].is_over(time.monotonic(), threads[job_id])
+            if over and job_id not in self._busy:
                 self._busy.add(job_id)
                 tasks.create_task(self._guarded(job_id))
-        self._pauses = {job_id: pause for job_id, pause in self._pauses.items() if job_id in threads}
 
-    async def _unsettled(self) -> dict[int, bool]:
-        """The jobs whose thread is not yet shown whole, and whether the job has ended."""
+    def _rank(self, job_id: int, status: str) -> tuple[bool, float]:
+        """Ends first; then whoever has waited longest, so that every thread moves when there are too many."""
+        return not JobStatus(status).final, self._pauses[job_id].until_s
+
+    async def _unsettled(self) -> dict[int, str]:
+        """The jobs whose thread is not yet shown whole, and their states."""
         rows = ChatMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
         found = rows.using_db(reader()).order_by("id").limit(PAGE).values_list("job_id", "job__status")
-        return {job_id: JobStatus(status).final for job_id, status in await found}
+        return {job_id: str(status) for job_id, status in await found}
 
     async def _guarded(self, job_id: int) -> None:
         try:
@@ -87,7 +97,7 @@ class Reporter:
                 await self._show(job_id)
         except Exception:  # noqa: BLE001 - named edge: one thread's trouble must not end the others
             _log.exception("thread_not_shown", job_id=job_id)
-            self._pause(job_id).until_s = time.monotonic() + FAILURE_DELAY_S
+            self._pauses[job_id] = Pause(time.monotonic() + FAILURE_DELAY_S)
         finally:
             self._busy.discard(job_id)
 
@@ -96,37 +106,36 @@ class Reporter:
         rows = {row.part: row for row in await ChatMessage.filter(job_id=job_id, platform=self._platform.name)}
         for part in PARTS:
             row = rows.get(part)
-            if row is not None and not row.settled and row.state != "refused":
-                await self._show_part(job, row, rows[CARD].address)
-                await row.refresh_from_db()
-            if part == CARD and rows[CARD].address is None:
+            if row is None or row.settled or row.state == "refused":
+                continue
+            if part != CARD and rows[CARD].address is None:
+                await ChatMessage.filter(id=row.id).update(state="refused")  # as its card was: there is no thread
+                continue
+            if not await self._show_part(job, row, rows[CARD].address):
                 return
+            await row.refresh_from_db()
+        running_for_s = (now() - (job.started_at or job.created_at)).total_seconds()
+        self._pauses[job_id] = Pause(time.monotonic() + edit_interval_s(running_for_s), job.status)
 
-    async def _show_part(self, job: Job, row: ChatMessage, root: str | None) -> None:
+    async def _show_part(self, job: Job, row: ChatMessage, root: str | None) -> bool:
+        """Show one message if it shows something else; False when the rest of the thread has to wait."""
         content = await wanted(job, row)
         final = JobStatus(job.status).final
         if content.digest == row.shown_digest:
             if final:
                 await ChatMessage.filter(id=row.id, shown_digest=content.digest).update(settled=True)
-            return
-        if not self._is_due(job, row) or not self._budget.take(time.monotonic(), urgent=final or row.part == CARD):
-            return
+            return True
+        if not self._budget.take(time.monotonic(), urgent=final or row.part == CARD):
+            return False
         claim = await _claim(row)
         if claim is None:
-            return
+            return False
         try:
             await self._call(row, claim, content, None if row.part == CARD else root, final=final)
         except ChatError as error:
             await self._failed(job.id, row, claim, error)
-        else:
-            self._pause(job.id).until_s = 0.0
-
-    def _is_due(self, job: Job, row: ChatMessage) -> bool:
-        if row.part != PROGRESS or row.address is None or JobStatus(job.status).final:
-            return True
-        started = job.started_at or job.created_at
-        interval_s = edit_interval_s((now() - started).total_seconds())
-        return row.claimed_until is None or now() - row.claimed_until >= timedelta(seconds=interval_s)
+            return False
+        return True
 
     async def _call(self, row: ChatMessage, claim: str, content: Wanted, thread: str | None, *, final: bool) -> None:
         address = row.address
@@ -174,7 +183,7 @@ class Reporter:
         if error.retry_after_s is not None:
             self._budget.block(at, error.retry_after_s)
         delay_s = error.retry_after_s or min(LONGEST_DELAY_S, FAILURE_DELAY_S * 2 ** min(row.failures, 10))
-        self._pause(job_id).until_s = at + delay_s
+        self._pauses[job_id] = Pause(at + delay_s)
 
     def _pause(self, job_id: int) -> Pause:
         return self._pauses.setdefault(job_id, Pause())
