@@ -188,8 +188,9 @@ def become_borg(specification: "Mapping[str, Any]", out: int, err: int, supervis
         os._exit(127)
     with errors_ignored, open("/proc/self/oom_score_adj", "rb+", buffering=0) as oom_score:
         oom_score.write(str(min(1000, int(oom_score.read()) + OOM_SCORE_RAISE)).encode())
-    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # what is ignored here, or was before us
+        with errors_ignored:
+            signal.signal(number, signal.SIG_DFL)
     os.chdir(specification["working_directory"])
     os.dup2(out, 1)
     os.dup2(err, 2)

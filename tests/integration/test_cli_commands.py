@@ -103,7 +103,7 @@ def test_a_repository_is_added_listed_shown_and_forgotten(run):
     assert added == "Repository photos is added; its jobs run on nas.\n"
     assert run("repo", "list").splitlines()[1].split()[:3] == ["photos", "nas", "/srv/p.borg"]
     shown = json.loads(run("repo", "show", "photos", "--json"))
-    assert (shown["passphrase_from"], shown["encryption"]) == ("passphrase_command", "repokey")
+    assert (shown["passphrase_from"], shown["encryption"]) == ("passphrase_command", "repokey-blake2")
     assert "pass show" not in json.dumps(shown)
     assert run("repo", "remove", "photos") == "Repository photos is forgotten; its data stays where it is.\n"
     assert run("repo", "remove", "photos", status=1) == "locutus: There is no repository photos.\n"
@@ -126,8 +126,12 @@ def test_a_job_that_no_worker_takes_is_told_and_left_by_interrupt(run, variables
 
 
 def test_a_chat_answer_without_a_job_ends_at_once(run):
-    answer = json.loads(run("chat", "--json", "/backup rum demo"))
-    assert (answer["job_id"], answer["text"]) == (None, "There is no command 'rum'. Did you mean `/backup run`?")
+    answer = json.loads(run("chat", "--json", "/backup list"))
+    assert (answer["job_id"], answer["refused"]) == (None, False)
+
+
+def test_a_refused_chat_command_has_exit_status_1(run):
+    run("chat", "/backup rum demo", status=1)
 
 
 def test_a_token_is_printed_once_and_alone(run):

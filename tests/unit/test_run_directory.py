@@ -1,13 +1,16 @@
 import dataclasses
 import itertools
 import json
+import py_compile
 import signal
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker import supervision
 from worker.run_directory import (
     EXIT_SIZE,
     Exit,
@@ -178,3 +181,13 @@ def test_endless_line_is_passed_on_in_pieces_and_never_taken_for_progress():
 )
 def test_line_that_only_looks_like_progress_stays_in_the_log(line):
     assert fed([line + b"\n"]) == (line + b"\n", b"")
+
+
+def test_compiled_supervisor_is_used_only_while_it_is_that_of_the_source(tmp_path):
+    source = tmp_path / "supervisor.py"
+    source.write_text("pass\n")
+    assert supervision._compiled(source) == source
+    compiled = Path(py_compile.compile(str(source)))
+    assert supervision._compiled(source) == compiled
+    source.write_text("pass  # changed\n")
+    assert supervision._compiled(source) == source
