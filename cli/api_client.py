@@ -50,6 +50,10 @@ class Api:
         """Make or start something."""
         return await self._call("POST", path, json=dict(body or {}))
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Change the fields given."""
+        return await self._call("PUT", path, json=dict(body))
+
     async def delete(self, path: str) -> None:
         """Remove something."""
         await self._call("DELETE", path)

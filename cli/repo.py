@@ -114,6 +114,29 @@ async def remove(name: Name, *, as_json: AsJson = False) -> None:
         say(f"Repository {name} is forgotten; its data stays where it is.")
 
 
+@repo.command()
+@command
+async def passphrase(
+    name: Name,
+    *,
+    passphrase_file: File = None,
+    passphrase_command: Argv = None,
+    passphrase_stdin: Stdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say anew how the repository's passphrase is had: from a file, a command, or here."""
+    ways = {"passphrase_file": passphrase_file, "passphrase_command": _argv(passphrase_command)}
+    given = {field: value for field, value in ways.items() if value}
+    if passphrase_stdin or not given:
+        given["passphrase"] = _passphrase()
+    async with api(load_settings()) as client:
+        changed = await client.put(f"{PATH}/{segment(name)}", given)
+    if as_json:
+        say_json(changed)
+    else:
+        say(f"Repository {name} has a new passphrase.")
+
+
 async def _say_added(client: Api, added: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     if as_json:
         say_json(added)

@@ -1,7 +1,9 @@
 """A repository's passphrase, obtained on its host at each run: unsealed, read from a file, or printed by a command."""
 
 import asyncio
+import os
 from pathlib import Path
+from stat import S_ISREG
 
 from jobs.models import Repository
 from jobs.secrets import HostKey, SecretUnreadableError
@@ -47,7 +49,12 @@ def _usable(output: bytes, source: str) -> bytes:
 
 def _from_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        # Not blocking: a pipe or a device in that place would hold the job, and this process's stop, for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PassphraseUnavailableError(
+                    f"The passphrase file {path} is not a regular file. Name the right one."
+                )
             return file.read(LONGEST_BYTES + 2)
     except OSError as error:
         raise PassphraseUnavailableError(

@@ -48,8 +48,11 @@ SENTENCES = {
     "host_key_unknown": ("The host key of {location} is not the known one.",
         "Check it with that host's owner, then put it into the worker's known_hosts."),
     "remote_borg_missing": ("The host of {location} has no borg.", "Install BorgBackup there."),
-    "passphrase_wrong": ("The passphrase of {repository} is wrong.", "Set it with `locutus repo key {repository}`."),
-    "passphrase_missing": ("{repository} needs a passphrase.", "Set it with `locutus repo key {repository}`."),
+    "passphrase_wrong": (
+        "The passphrase of {repository} is wrong.",
+        "Set it with `locutus repo passphrase {repository}`.",
+    ),
+    "passphrase_missing": ("{repository} needs a passphrase.", "Set it with `locutus repo passphrase {repository}`."),
     "key_missing": ("The key of {repository} is missing or wrong.", "Import its exported key with `borg key import`."),
     "repository_missing": ("The repository {repository} is not at {location}.",
         "Check that the disk is mounted, or make it with `locutus repo add … --init`."),

@@ -15,6 +15,7 @@ from jobs.models import Repository
 from jobs.secrets import HostKey, seal
 from tests.fakes.instance import Instance, instance, repository_row, settings_for, until
 from tests.fakes.slack import FakeSlack, Posted
+from worker.passphrase import PassphraseUnavailableError, passphrase_of
 
 CHANNEL = "C1"
 PASSPHRASE = "the right passphrase of the tests"
@@ -140,7 +141,7 @@ async def test_wrong_passphrase_is_told_and_how_to_set_the_right_one(given, slac
         status, answer = await running.call("PUT", "/api/repositories/photos", json={"passphrase": "a wrong one"})
         assert status == 200, answer
         told = await backed_up(running, slack, "photos")
-    assert_failed(told, "passphrase_wrong", "Set it with `locutus repo key photos`.")
+    assert_failed(told, "passphrase_wrong", "Set it with `locutus repo passphrase photos`.")
 
 
 @pytest.mark.parametrize("others", [True, False])
@@ -223,3 +224,11 @@ async def test_passphrase_that_was_sealed_to_another_host_key_must_be_given_agai
         told = await backed_up(running, slack, "photos")
     assert_failed(told, "passphrase_unavailable", "Give it again.")
     assert PASSPHRASE not in str(told)
+
+
+async def test_pipe_in_the_place_of_a_passphrase_file_does_not_hold_the_job(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    repository = Repository(name="photos", passphrase_file=str(pipe))
+    with pytest.raises(PassphraseUnavailableError, match="not a regular file"):
+        await passphrase_of(repository, HostKey.load(tmp_path / "host.key"))

@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from bot.commands import COMMANDS
+from cli.__main__ import app
+from jobs.borg.outcome import SENTENCES
 from jobs.lifecycle import TRANSITIONS
 from jobs.settings import Settings
 
@@ -40,3 +43,19 @@ def test_state_diagram_shows_exactly_the_transition_table():
 def test_every_decision_is_numbered_in_order():
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_command_line_that_people_are_told_to_run_exists():
+    texts = [page.read_text() for page in PAGES] + [" ".join(sentence) for sentence in SENTENCES.values()]
+    told = {
+        match
+        for text in texts
+        for match in re.findall(r"(?:`|^|/bin/)locutus ([a-z]+)(?: ([a-z]+))?", text, re.MULTILINE)
+    }
+    commands = typer.main.get_command(app).commands
+    unknown = [
+        (name, sub)
+        for name, sub in told
+        if name not in commands or (hasattr(commands[name], "commands") and sub and sub not in commands[name].commands)
+    ]
+    assert unknown == []
