@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -22,6 +23,9 @@ from jobs.settings import SettingsError
 LONGEST_SOCKET_PATH = 100
 START_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 5
+RESTART_AFTER_S = 0.5
+
+_log = structlog.get_logger()
 
 
 class AlreadyUpError(SettingsError):
@@ -59,19 +63,30 @@ def embedded_url(data_dir: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def embedded_redis(data_dir: Path) -> AsyncIterator[str]:
-    """A running Redis, and its URL; raises `SettingsError` when there is no server to start or it does not answer."""
+    """A Redis that is started again whenever it dies, and its URL; raises `SettingsError` when it does not start."""
     path = socket_path(data_dir)
     await asyncio.to_thread(_make_private, path.parent, data_dir)
     await _end_leftover(path)
-    process = await asyncio.create_subprocess_exec(
-        *_dying_with_us(), server_program(), *_arguments(path),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    keeping = asyncio.create_task(_keep((*_dying_with_us(), server_program(), *_arguments(path))))
     try:
-        await _wait_for(path, process)
+        await _wait_for(path)
         yield f"unix://{path}"
     finally:
-        await _stop(process)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep(argv: tuple[str, ...]) -> None:
+    while True:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            status = await process.wait()
+        finally:
+            await _stop(process)
+        _log.warning("redis_ended", status=status)
+        await asyncio.sleep(RESTART_AFTER_S)
 
 
 def server_program() -> str:
@@ -120,17 +135,15 @@ async def _end_leftover(path: Path) -> None:
     await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def _wait_for(path: Path, process: asyncio.subprocess.Process) -> None:
+async def _wait_for(path: Path) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S), Redis(unix_socket_path=str(path)) as redis:
-            while process.returncode is None:
+            while True:
                 with contextlib.suppress(RedisError, OSError):
                     await redis.ping()
                     return
                 await asyncio.sleep(0.01)
-    raise SettingsError(
-        f"The embedded Redis did not start in {path.parent}. Is the disk full, or the directory not writable?"
-    )
+    raise SettingsError(f"The embedded Redis did not start in {path.parent}. Is the disk full, or not writable?")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -5,12 +5,12 @@ from functools import partial
 from tortoise.expressions import F
 
 from jobs import audit, lifecycle, queue
-from jobs.access import Principal
+from jobs.access import Principal, Role
 from jobs.database.unit import after_commit, unit
 from jobs.errors import NotFoundError
 from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Job
-from jobs.types import job_type
+from jobs.types import JOB_TYPES
 from jobs.view import JobStatus
 
 
@@ -22,7 +22,8 @@ async def cancel(job_id: int, principal: Principal, *, origin: str, asked_in: st
     job = await Job.get_or_none(id=job_id)
     if job is None:
         raise NotFoundError(f"There is no job #{job_id}.")
-    principal.require(job_type(job.kind).role, job.repository_name, asked_in)
+    kind = JOB_TYPES.get(job.kind)
+    principal.require(kind.role if kind else Role.ADMINISTER, job.repository_name, asked_in)
     if JobStatus(job.status).final:
         return job
     try:

@@ -100,6 +100,7 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
         "running_lock": job.lane,
         "data_directory_id": data_directory_id,
         "archive_name": archive_name,
+        "error_message": None,
     }
     await _move(job.id, job.attempt, RUNNING, columns)
     started = job.update_from_dict({**columns, "status": RUNNING, "revision": job.revision + 1})
@@ -107,7 +108,7 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
     return started
 
 
-async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = None) -> None:
+async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = None, reason: str | None = None) -> None:
     """Inside a unit: `running → pending` for a run that provably never started; the next one is a new attempt.
 
     There is no next one when somebody asked for the job's end meanwhile: it is cancelled.
@@ -118,6 +119,7 @@ async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = N
         "running_lock": None,
         "data_directory_id": None,
         "not_before": not_before,
+        "error_message": reason,
     }
     await _move(job_id, attempt, PENDING, columns)
     job = await Job.get(id=job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,11 +22,13 @@ from worker.deliveries import Deliveries
 from worker.recording import HostIdentity
 from worker.reporter import Reporter
 from worker.runs import HostRuns
+from worker.sole_worker import sole_worker
 from worker.wake_worker import WakeWorker
 
 HOST_KEY_FILE = "host.key"
 BUDGETS = {"slack": (50 / 60, 12.0, 3.0)}
 """Calls a second, calls at once, and how many of these only ends may use: Slack's tier 3, about 50 a minute."""
+SPARE_THREADS, THREADS_A_JOB = 16, 2
 UNLIMITED = (1000.0, 1000.0, 0.0)
 
 
@@ -51,14 +54,20 @@ class WorkerContext:
 
 async def run_worker(context: WorkerContext, ready: asyncio.Event) -> None:
     """Work until cancelled; sets `ready` once the host's key is published. Raises `jobs.hosts.HostTakenError`."""
+    threads = SPARE_THREADS + THREADS_A_JOB * context.settings.max_jobs
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
     async with asyncio.TaskGroup() as tasks:
         if context.role is not WorkerRole.SERVICE:
-            runs = await _host_runs(context)
-            tasks.create_task(runs.run())
-            tasks.create_task(_arq_worker(context, runs).async_run())
+            tasks.create_task(_work(context, await _host_runs(context)))
         if context.role is not WorkerRole.HOST:
             _start_services(context, tasks)
         ready.set()
+
+
+async def _work(context: WorkerContext, runs: HostRuns) -> None:
+    async with sole_worker(context.settings.data_dir), asyncio.TaskGroup() as tasks:
+        tasks.create_task(runs.run())
+        tasks.create_task(_arq_worker(context, runs).async_run())
 
 
 async def _host_runs(context: WorkerContext) -> HostRuns:

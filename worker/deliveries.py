@@ -86,7 +86,14 @@ class Deliveries:
             return
         answer = await self._send(claim)
         state = await delivery.record(claim, answer, self._now(), self._chance.uniform(-1, 1))
-        _log.info("webhook_tried", delivery_id=row.id, job_id=row.job_id, status=answer.status, state=state)
+        _log.info(
+            "webhook_tried",
+            delivery_id=row.id,
+            job_id=row.job_id,
+            status=answer.status,
+            error=answer.error,
+            state=state,
+        )
 
     async def _send(self, claim: Claim) -> Answer:
         subscription: Subscription = claim.delivery.subscription

@@ -13,6 +13,8 @@ from jobs.view import JobStatus, Progress
 from worker.following import Following
 from worker.run_directory import Exit, ExitReason
 
+RESULT_UNREADABLE = "result_unreadable"
+
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
@@ -78,7 +80,7 @@ def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusio
         sentence = (
             f"borg ended well, but its result can't be read ({error}). Look at the archive before you rely on it."
         )
-        return Conclusion(failed(following, "result_unreadable", sentence), footer)
+        return Conclusion(failed(following, RESULT_UNREADABLE, sentence), footer)
     ending = Ending(
         JobStatus.COMPLETED,
         progress=_final(following, result),

@@ -48,21 +48,30 @@ class Following:
         await self._find_position()
         self._skip = self._position.start - await asyncio.to_thread(_log_start, self.directory)
 
+    async def resynchronise(self) -> None:
+        """After a commit that nobody knows the end of: what turns out to be stored is not stored again."""
+        stored = await log_store.position(self.job.id)
+        self._text = self._text[max(0, stored.start - self._position.start) :]
+        self._position = self._next = stored
+
+    def reached_the_end(self) -> None:
+        """Nothing more is to be read: what is said from here on is new, however much was stored before."""
+        self._skip = 0
+
     async def _find_position(self) -> None:
         self._position = self._next = await log_store.position(self.job.id)
 
     async def look(self) -> bool:
-        """Read what is new, waiting for the disk in a thread; False when there was no more log text."""
-        text = b""
+        """Read what is new, waiting for the disk in a thread; whether any of the log was."""
+        before = self.reader.offset
         if len(self._text) < UNSTORED_LIMIT:
-            text = await asyncio.to_thread(self.reader.read_log)
-            self.say(text)
+            self.say(await asyncio.to_thread(self.reader.read_log))
         progress = await asyncio.to_thread(self.reader.read_progress)
         if progress.original_size is not None:
             self._pace = self._pace.after(time.monotonic(), progress.original_size, now())
             progress = estimated(progress, self._pace, self.totals)
         self.progress = progress
-        return bool(text)
+        return self.reader.offset != before
 
     def say(self, text: bytes) -> None:
         """Add text to what must be stored, less what was stored before this worker adopted the run."""
@@ -92,6 +101,6 @@ class Following:
 
 def _log_start(directory: RunDirectory) -> int:
     try:
-        return int((directory.path / LOG_START).read_text() or 0)
-    except FileNotFoundError:
+        return int((directory.path / LOG_START).read_text())
+    except (FileNotFoundError, ValueError):
         return 0

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Container
 from functools import partial
 
+import structlog
+
 from jobs import lifecycle
 from jobs.database.unit import reader, unit
 from jobs.models import Job, Repository
@@ -15,6 +17,8 @@ from worker.preparation import START_WITHIN_S, run_of
 from worker.recording import HostIdentity, Recorder
 from worker.run_directory import RunDirectory
 
+_log = structlog.get_logger()
+
 KEPT_S = 4 * START_WITHIN_S
 """How long a directory that means nothing any more is kept: a paused starter may still wake up and must find it."""
 
@@ -24,11 +28,13 @@ async def unfollowed(identity: HostIdentity, active: Container[int]) -> AsyncIte
     for directory in await asyncio.to_thread(_directories, identity):
         if directory.job_id in active:
             continue
-        job = await Job.get_or_none(id=directory.job_id)
-        if job is not None and job.status == JobStatus.RUNNING and job.attempt == directory.attempt:
-            yield await _following(job, directory)
-        elif await asyncio.to_thread(_is_over, directory):
-            await asyncio.to_thread(directory.remove)
+        try:
+            following = await _adoptable(directory)
+        except Exception:  # noqa: BLE001 - named edge: one run that can't be read must not keep the others waiting
+            _log.exception("leftover_skipped", job_id=directory.job_id)
+            continue
+        if following is not None:
+            yield following
 
 
 async def put_back_unstarted(identity: HostIdentity, recorder: Recorder, active: Container[int]) -> None:
@@ -42,10 +48,20 @@ async def put_back_unstarted(identity: HostIdentity, recorder: Recorder, active:
 
 async def free_lanes(identity: HostIdentity) -> None:
     """Let go of the lanes that ended jobs still hold, once nothing uses the repository any more."""
-    holding = Job.filter(host=identity.settings.host, completed_at__isnull=False, running_lock__isnull=False)
+    mine = Job.filter(host=identity.settings.host, data_directory_id=identity.key.id)
+    holding = mine.filter(completed_at__isnull=False, running_lock__isnull=False)
     for job in await holding.using_db(reader()):
         if not await asyncio.to_thread(identity.directory(job).borg_alive):
             await unit(partial(lifecycle.free_lane, job.id))
+
+
+async def _adoptable(directory: RunDirectory) -> Following | None:
+    job = await Job.get_or_none(id=directory.job_id)
+    if job is not None and job.status == JobStatus.RUNNING and job.attempt == directory.attempt:
+        return await _following(job, directory)
+    if await asyncio.to_thread(_is_over, directory):
+        await asyncio.to_thread(directory.remove)
+    return None
 
 
 async def _following(job: Job, directory: RunDirectory) -> Following:
@@ -58,7 +74,6 @@ async def _following(job: Job, directory: RunDirectory) -> Following:
 
 
 def _directories(identity: HostIdentity) -> list[RunDirectory]:
-    identity.settings.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     return list(RunDirectory.all_in(identity.settings.runs))
 
 

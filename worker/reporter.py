@@ -31,6 +31,7 @@ FAILURE_DELAY_S = 5.0
 LONGEST_DELAY_S = 300.0
 THREADS_AT_ONCE = 4
 PAGE = 500
+REOPENED_FOR = timedelta(days=7)
 _UNPOSTED = {"state": "unsent", "address": None, "shown_digest": None}
 PARTS = (CARD, PROGRESS, FAILURE)
 
@@ -62,11 +63,20 @@ class Reporter:
 
     async def run(self) -> None:
         """Look at every unsettled thread when the bell rings, at least once a second."""
+        await self._reopen()
         async with asyncio.TaskGroup() as tasks:
             with self._queue.ear() as ear:
                 while True:
                     await self._look(tasks)
                     await ear.wait(LOOK_EVERY_S, SETTLE_S)
+
+    async def _reopen(self) -> None:
+        """Try again, at each start, what was refused of late: a person may have mended token or channel since."""
+        recent = now() - REOPENED_FOR
+        refused = ChatMessage.filter(platform=self._platform.name, state="refused", settled=False)
+        ids = await refused.filter(job__created_at__gte=recent).values_list("id", flat=True)
+        await ChatMessage.filter(id__in=list(ids), address__isnull=True).update(state="unsent")
+        await ChatMessage.filter(id__in=list(ids), address__isnull=False).update(state="sent")
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         try:
@@ -75,7 +85,7 @@ class Reporter:
             _log.exception("reporter_look_failed")
             return
         self._pauses = {job_id: self._pause(job_id) for job_id in threads}
-        for job_id in sorted(threads, key=lambda number: self._rank(number, threads[number])):
+        for job_id in sorted(threads, key=lambda number: self._rank(number, threads[number]))[:PAGE]:
             over = self._pauses[job_id].is_over(time.monotonic(), threads[job_id])
             if over and job_id not in self._busy:
                 self._busy.add(job_id)
@@ -88,7 +98,7 @@ class Reporter:
     async def _unsettled(self) -> dict[int, str]:
         """The jobs whose thread is not yet shown whole, and their states."""
         rows = ChatMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
-        found = rows.using_db(reader()).order_by("id").limit(PAGE).values_list("job_id", "job__status")
+        found = rows.using_db(reader()).values_list("job_id", "job__status")
         return {job_id: str(status) for job_id, status in await found}
 
     async def _guarded(self, job_id: int) -> None:
@@ -109,8 +119,9 @@ class Reporter:
             if row is None or row.settled or row.state == "refused":
                 continue
             if part != CARD and rows[CARD].address is None:
-                await ChatMessage.filter(id=row.id).update(state="refused")  # as its card was: there is no thread
-                continue
+                if rows[CARD].state == "refused":
+                    await ChatMessage.filter(id=row.id).update(state="refused")  # as its card was: there is no thread
+                return
             if not await self._show_part(job, row, rows[CARD].address):
                 return
             await row.refresh_from_db()

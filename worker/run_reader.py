@@ -23,7 +23,7 @@ class RunReader:
         self.progress = Progress()
         self._run = run
         self._job_type = job_type
-        self._offset = 0
+        self.offset = 0
         self._rest = b""
         self._newest: bytes | None = None
 
@@ -53,11 +53,11 @@ class RunReader:
     def _next_lines(self) -> list[bytes]:
         try:
             with self._run.log.open("rb") as file:
-                file.seek(self._offset)
+                file.seek(self.offset)
                 block = file.read(READ_BYTES)
         except FileNotFoundError:
             return []
-        self._offset += len(block)
+        self.offset += len(block)
         *lines, self._rest = (self._rest + block).split(b"\n")
         # An endless line is cut at fixed places, wherever the reading was: a worker that reads it again cuts the same.
         *endless, self._rest = _cut(self._rest)

@@ -5,6 +5,8 @@ database is away, say) leaves its run directory, which the next sweep adopts.
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -19,9 +21,12 @@ from worker import leftovers, supervision
 from worker.borg_version import borg_version
 from worker.following import LOG_START, Following
 from worker.preparation import CannotPrepareError, Preparation, prepare
-from worker.recording import HostIdentity, Recorder
+from worker.recording import HostIdentity, Recorder, hindrance_of
 from worker.run_directory import RunDirectory
 from worker.scan import scan
+
+SWEEP_LOOK_S = 15.0
+SWEEP_OVERDUE_S = 75.0
 
 _log = structlog.get_logger()
 
@@ -36,11 +41,12 @@ class HostRuns:
         self._active: dict[int, Following | None] = {}
         self._claiming = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
+        self._swept_s = -SWEEP_OVERDUE_S
 
     async def run(self) -> None:
         """Store the progress of all runs at each tick, until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            await self.sweep()
+            self._tasks.create_task(self._sweep_when_nobody_does())
             while True:
                 await asyncio.sleep(self._settings.progress_interval.total_seconds())
                 followings = [following for following in self._active.values() if following is not None]
@@ -55,14 +61,25 @@ class HostRuns:
 
     async def sweep(self) -> None:
         """Go on with what earlier workers left, take what waits, and show that this host lives."""
+        self._swept_s = time.monotonic()
         await hosts.seen(self._settings.host)
         await borg_version(self._settings.borg)
         async with self._claiming:
-            async for following in leftovers.unfollowed(self._identity, self._active):
-                self._own(following.job.id, self._follow(following))
-            await leftovers.put_back_unstarted(self._identity, self._recorder, self._active)
-            await leftovers.free_lanes(self._identity)
+            await self._guarded("adopt", self._adopt())
+            await self._guarded("put_back", leftovers.put_back_unstarted(self._identity, self._recorder, self._active))
+            await self._guarded("free_lanes", leftovers.free_lanes(self._identity))
         await self.claim()
+
+    async def _sweep_when_nobody_does(self) -> None:
+        """At the start, and whenever Redis does not bring the cron job that asks for it."""
+        while True:
+            if time.monotonic() - self._swept_s >= SWEEP_OVERDUE_S:
+                await self._guarded("sweep", self.sweep())
+            await asyncio.sleep(SWEEP_LOOK_S)
+
+    async def _adopt(self) -> None:
+        async for following in leftovers.unfollowed(self._identity, self._active):
+            self._own(following.job.id, self._follow(following))
 
     def _own(self, job_id: int, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
@@ -100,25 +117,31 @@ class HostRuns:
             return
         except OSError as error:
             _log.warning("run_not_started", reason=str(error))
-            await self._recorder.put_back(job, directory, later=True)
+            hindrance = hindrance_of(error.strerror or str(error))
+            await self._recorder.put_back(job, directory, hindrance=hindrance)
+            return
+        except ValueError as error:
+            failure = CannotPrepareError("not_startable", f"It can't be started: {error}", preparation.header)
+            await self._recorder.end_unprepared(job, failure)
             return
         await self._follow(following)
 
     async def _follow(self, following: Following) -> None:
         self._active[following.job.id] = following
-        scanning = asyncio.create_task(_find_totals(following))
         try:
+            await _find_totals(following)
             await supervision.ended(following.directory)
         finally:
             following.scan_stop.set()
-            await asyncio.gather(scanning, return_exceptions=True)
         await self._recorder.record(following)
 
     async def _cancel_requested(self) -> None:
         wanted = Job.filter(id__in=list(self._active), cancel_requested_by__isnull=False, status=JobStatus.RUNNING)
         for job in await wanted if self._active else []:
-            directory = self._identity.directory(job)
-            await asyncio.to_thread(supervision.cancel, directory, job.cancel_requested_by or "")
+            cancelling = asyncio.to_thread(
+                supervision.cancel, self._identity.directory(job), job.cancel_requested_by or ""
+            )
+            await self._guarded("cancel", cancelling)
 
 
 async def _find_totals(following: Following) -> None:
@@ -126,12 +149,16 @@ async def _find_totals(following: Following) -> None:
         return
     following.totals = await archives.previous_totals(following.job.repository_id)
     if following.totals is None:
-        sources = following.run.target.source_directories
-        following.totals = await asyncio.to_thread(scan, sources, following.scan_stop)
+        # Of a thread of its own that nobody waits for: a dead mount among the sources may hold it for ever.
+        threading.Thread(target=_scan, args=(following,), daemon=True).start()
+
+
+def _scan(following: Following) -> None:
+    following.totals = scan(following.run.target.source_directories, following.scan_stop)
 
 
 def _launch(directory: RunDirectory, preparation: Preparation, log_start: int) -> None:
-    directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    supervision.make(directory)
     (directory.path / LOG_START).write_text(str(log_start))
     with directory.log.open("ab") as log:
         log.write(preparation.header.encode())

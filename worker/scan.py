@@ -21,7 +21,7 @@ def scan(sources: Sequence[str], stop: threading.Event) -> Totals | None:
     """
     files = size = 0
     linked: set[tuple[int, int]] = set()
-    for status in _files(sources):
+    for status in _files(sources, stop):
         if stop.is_set():
             return None
         if status.st_nlink > 1 and len(linked) < REMEMBERED_LINKS:
@@ -30,10 +30,10 @@ def scan(sources: Sequence[str], stop: threading.Event) -> Totals | None:
             linked.add(inode)
         files += 1
         size += status.st_size
-    return Totals(size, files, SCAN)
+    return None if stop.is_set() else Totals(size, files, SCAN)
 
 
-def _files(sources: Sequence[str]) -> Iterator[os.stat_result]:
+def _files(sources: Sequence[str], stop: threading.Event) -> Iterator[os.stat_result]:
     directories = []
     for source in sources:
         with suppress(OSError):
@@ -42,7 +42,7 @@ def _files(sources: Sequence[str]) -> Iterator[os.stat_result]:
                 directories.append(source)
             else:
                 yield status
-    while directories:
+    while directories and not stop.is_set():
         with suppress(OSError), os.scandir(directories.pop()) as entries:
             for entry in entries:
                 yield from _file(entry, directories)

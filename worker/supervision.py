@@ -71,6 +71,13 @@ class Started:
     failure: Exit | None = None
 
 
+def make(run: RunDirectory) -> None:
+    """Make the directory for good, but not `runs`: without that the data directory is not mounted. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        run.path.mkdir(mode=0o700)
+        sync_directory(run.path.parent)
+
+
 def start(
     run: RunDirectory, specification: RunSpecification, environment: Mapping[str, str], secret: bytes | None
 ) -> Started:
@@ -79,7 +86,7 @@ def start(
     Await `ended` afterwards, whatever came of it. Raises AlreadyStartedError; ValueError for a secret of more than
     SECRET_LIMIT bytes; OSError where the run can't be prepared (a full disk): borg has not run, `refuse` settles it.
     """
-    _make(run)
+    make(run)
     ready, ready_end = os.pipe()
     with os.fdopen(ready, "rb") as handshake:
         with os.fdopen(ready_end, "wb"), _locked(run) as lock, secret_pipe(secret) as secrets:
@@ -93,8 +100,10 @@ def start(
 
 def cancel(run: RunDirectory, reason: str) -> None:
     """Ask for the end of a run; one that has not begun will not begin. Raises OSError."""
-    _make(run)
-    run.cancel_file.write_text(reason)  # before the pid is looked for: the supervisor does it the other way round
+    make(run)
+    run.cancel_file.touch()  # before the pid is looked for: the supervisor does it the other way round
+    with contextlib.suppress(OSError):  # a full disk may cost the reason, not the cancel
+        run.cancel_file.write_text(reason)
     supervisor = run.supervisor()
     with _process(supervisor["pid"] if supervisor else None) as pidfd:
         if pidfd is not None and _is_there(supervisor):
@@ -106,7 +115,7 @@ def refuse(run: RunDirectory) -> bool:
 
     True says that borg has not run: the exit `not_started` stands, and a worker that comes late starts nothing.
     """
-    _make(run)
+    make(run)
     try:
         with _locked(run):
             if (exit_found := run.exit()) is not None:
@@ -160,13 +169,6 @@ async def _signal_holders(lock: Path, number: int) -> None:
             await _end_of(pidfd)
         if not holders:  # another user's, or between two forks
             await asyncio.sleep(PID_RETRY_S)
-
-
-def _make(run: RunDirectory) -> None:
-    """Make the directory, but not `runs`: where that is missing the data directory is not mounted. Raises OSError."""
-    with contextlib.suppress(FileExistsError):
-        run.path.mkdir(mode=0o700)
-        sync_directory(run.path.parent)
 
 
 @contextlib.contextmanager

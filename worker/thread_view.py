@@ -9,7 +9,7 @@ from jobs.clock import now
 from jobs.models import ChatMessage, Job
 from jobs.present import view
 from jobs.threads import CARD, PROGRESS
-from jobs.types import job_type
+from jobs.types import JOB_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ async def wanted(job: Job, row: ChatMessage) -> Wanted:
 
 
 async def _message(job: Job, part: str) -> Message:
-    shown, words = view(job), job_type(job.kind).words
+    kind = JOB_TYPES.get(
+        job.kind
+    )  # None for a type that was removed meanwhile: its jobs' threads must end all the same
+    shown, words = view(job), kind.words if kind else None
     if part == CARD:
         return job_card(shown, words=words)
     if part == PROGRESS:

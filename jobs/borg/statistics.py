@@ -37,12 +37,17 @@ def parse_create(stdout: bytes) -> ArchiveStatistics:
     return _statistics(document, document.get("archive"), "create")
 
 
-def parse_info_archives(stdout: bytes) -> ArchiveStatistics:
-    """Read the whole stdout of `borg info --json REPOSITORY::ARCHIVE`; raises MalformedStatistics."""
+def parse_info_archives(stdout: bytes) -> ArchiveStatistics | None:
+    """Read the whole stdout of `borg info --json` for one archive, by its name or by a pattern that matches only it.
+
+    None where the pattern matches none; raises MalformedStatistics.
+    """
     document = _document(stdout, "info")
     match document.get("archives"):
         case [archive]:
             return _statistics(document, archive, "info")
+        case []:
+            return None
         case _:
             raise MalformedStatistics("borg info --json did not describe exactly one archive.")
 

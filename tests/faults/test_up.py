@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -111,6 +112,31 @@ async def test_second_up_on_the_same_data_directory_is_refused_in_one_line(tmp_p
     await ended(first)
 
 
+async def test_taken_port_is_one_line(tmp_path):
+    up = Up(tmp_path / "data")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", up.port))
+        other.listen()
+        status, stderr = await ended(await up.start())
+    assert status == 2
+    assert stderr.strip().splitlines()[-1].startswith(f"locutus: LOCUTUS_BIND: can't listen on 127.0.0.1:{up.port}")
+    assert "Traceback" not in stderr
+
+
+async def test_host_name_of_another_data_directory_is_one_line(tmp_path):
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    process.terminate()
+    await ended(process)
+    (up.directory / "host.key").unlink()
+    status, stderr = await ended(await up.start())
+    assert status == 2
+    assert stderr.strip().splitlines()[-1].startswith("locutus: The host name ")
+    assert "--replace-host" in stderr
+    assert "Traceback" not in stderr
+
+
 async def test_data_directory_with_a_long_path_works(tmp_path):
     directory = tmp_path / ("a" * 60) / ("b" * 60) / "data"
     assert len(str(directory / "redis.sock")) > LONGEST_SOCKET_PATH
@@ -132,6 +158,20 @@ async def test_files_of_the_data_directory_are_private(tmp_path):
     assert up.directory.stat().st_mode & 0o077 == 0
     for name in ("host.key", "secret-key"):
         assert (up.directory / name).stat().st_mode & 0o077 == 0
+
+
+async def test_files_are_private_in_a_directory_that_is_open_to_others_which_is_warned_of(tmp_path):
+    up = Up(tmp_path / "data")
+    up.directory.mkdir()
+    up.directory.chmod(0o755)
+    process = await up.start()
+    await up.ready()
+    open_files = [path for path in up.directory.rglob("*") if path.stat().st_mode & 0o077 and not path.is_socket()]
+    process.terminate()
+    _, stderr = await ended(process)
+    assert open_files == []
+    assert f"chmod 700 {up.directory}" in stderr
+    assert up.directory.stat().st_mode & 0o777 == 0o755
 
 
 async def test_stop_leaves_borg_running_and_the_next_up_records_its_real_end(tmp_path):
@@ -175,3 +215,24 @@ def borgs(directory: Path) -> list[int]:
             if wanted in command and b"supervisor" not in command:
                 pids.append(int(process.name))
     return pids
+
+
+async def test_redis_that_dies_is_started_again_and_the_next_job_runs(tmp_path):
+    (tmp_path / "sources").mkdir()
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    [first] = redis_of(up.directory)
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: redis_of(up.directory) and first not in redis_of(up.directory))
+    await eventually(lambda: "redis" not in str(up.call("/readyz")))
+    body = {
+        "name": "photos",
+        "location": str(tmp_path / "repository"),
+        "source_directories": [str(tmp_path / "sources")],
+    }
+    up.call("/api/repositories", {**body, "encryption": "none", "init": True})
+    job = await asyncio.to_thread(up.call, "/api/jobs/1?wait=60")
+    assert job["status"] == "completed"
+    process.terminate()
+    assert (await ended(process))[0] == 0

@@ -57,5 +57,5 @@ def test_two_grants_are_not_added_up():
 @pytest.mark.parametrize("role", Role)
 def test_nobody_may_nothing(role):
     nobody = Principal("slack:T1:U1", (), local=True)
-    with pytest.raises(ForbiddenError, match=f"`locutus grant slack:T1:U1 {role.word}`"):
+    with pytest.raises(ForbiddenError, match=f"`locutus grant slack:T1:U1 {role.word}"):
         nobody.require(role, "photos")

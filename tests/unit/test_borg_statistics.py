@@ -75,8 +75,12 @@ def test_malformed_document_is_refused_with_a_sentence(stdout):
         parse_create(stdout)
 
 
-@pytest.mark.parametrize("archives", [b"[]", b"[{}, {}]", b"null"])
-def test_info_about_any_number_of_archives_but_one_is_refused(archives):
+def test_info_about_a_pattern_that_matches_nothing_is_no_archive():
+    assert parse_info_archives(b'{"archives": []}') is None
+
+
+@pytest.mark.parametrize("archives", [b"[{}, {}]", b"null"])
+def test_info_about_more_than_one_archive_is_refused(archives):
     with pytest.raises(MalformedStatistics, match="exactly one"):
         parse_info_archives(b'{"archives": %s}' % archives)
 
