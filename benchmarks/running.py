@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 SIGNING_SECRET = "a signing secret of the benchmarks"
-ADMIN_TOKEN = "an admin token of the benchmarks"
+ADMIN_TOKEN = "an-admin-token-of-the-benchmarks"
 
 
 @dataclass

@@ -1,12 +1,15 @@
 """The command grammar of `/backup`, declared once for every platform: what can be typed, who may, and what is answered.
 
-An answer is private to the asker; what the channel sees is the job's card.
+An answer is private to the asker; what the channel sees is the job's card. What the asker may not look at is answered
+as if it did not exist; who may look at nothing is refused before anything is looked up.
 """
 
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+from pydantic import TypeAdapter, ValidationError
 
 from bot import wording
 from jobs.access import Principal, Role
@@ -15,13 +18,17 @@ from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError, NotFoundError, RequestRefusedError
 from jobs.log_store import tail
 from jobs.models import Job, Repository
+from jobs.repository_fields import RepositoryName
 from jobs.submit import Accepted, JobRequest, retry, submit
 from jobs.types import JOB_TYPES
 from jobs.view import JobStatus
 
 LIST_LIMIT = 20
 LOG_LINES = 20
+LOG_LINE_LIMIT = 160
+_SAID_LIMIT = 80
 _REF = "#"
+_NAME = TypeAdapter(RepositoryName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +53,37 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One sub-command: how it is written, what it does, and the function that does it."""
+    """One sub-command: how it is written, what it does, the function that does it, and the role it takes, if any."""
 
     name: str
     usage: str
     summary: str
     carry_out: Callable[[Asker, Sequence[str]], Awaitable[Answer]]
+    role: Role | None = Role.VIEW
 
 
 async def answer(text: str, asker: Asker) -> Answer:
     """Carry out what was typed after `/backup`; what is refused is answered with the reason and changes nothing."""
     try:
         words = _words(text)
-        command = _command(words[0] if words else "help")
+        command = _command(words[0].lower() if words else "help")
+        _let_in(asker, command, words[1:])
         return await command.carry_out(asker, words[1:])
     except RequestRefusedError as refusal:
         return Answer(str(refusal), refused=True)
+
+
+def _let_in(asker: Asker, command: Command, words: Sequence[str]) -> None:
+    """Refuse who may do nothing here, in the same words whether or not what was named exists."""
+    if command.role is not None and not asker.principal.may_anything(asker.channel):
+        asker.principal.require(command.role, _named_repository(command, words), asker.channel)
+
+
+def _named_repository(command: Command, words: Sequence[str]) -> str | None:
+    try:
+        return _NAME.validate_python(words[0]) if "REPO" in command.usage and words else None
+    except ValidationError:
+        return None
 
 
 def _words(text: str) -> list[str]:
@@ -76,7 +98,12 @@ def _command(name: str) -> Command:
         return COMMANDS[name]
     near = get_close_matches(name, COMMANDS, n=1)
     hint = f"Did you mean `/backup {near[0]}`?" if near else "`/backup help` shows the commands there are."
-    raise NotFoundError(f"There is no command {name!r}. {hint}")
+    raise NotFoundError(f"There is no command {_said(name)}. {hint}")
+
+
+def _said(word: str) -> str:
+    """A word of the asker's, quoted."""
+    return repr(wording.clip(word, _SAID_LIMIT))
 
 
 def _only(words: Sequence[str], usage: str) -> str:
@@ -94,9 +121,8 @@ def _job_number(words: Sequence[str], usage: str) -> int:
 
 async def _visible_job(asker: Asker, job_id: int) -> Job:
     job = await Job.get_or_none(id=job_id)
-    if job is None:
+    if job is None or not _may_see(asker, job.repository_name):
         raise NotFoundError(f"There is no job #{job_id}. `/backup status` shows what runs.")
-    asker.principal.require(Role.VIEW, job.repository_name, asker.channel)
     return job
 
 
@@ -110,7 +136,7 @@ def _accepted(accepted: Accepted) -> Answer:
 
 def _starter(kind: str, usage: str) -> Callable[[Asker, Sequence[str]], Awaitable[Answer]]:
     async def start(asker: Asker, words: Sequence[str]) -> Answer:
-        return _accepted(await submit(_request(asker, kind, await _existing(_only(words, usage)))))
+        return _accepted(await submit(_request(asker, kind, await _repository_name(asker, _only(words, usage)))))
 
     return start
 
@@ -127,19 +153,25 @@ def _request(asker: Asker, kind: str = "", repository: str | None = None) -> Job
     )
 
 
-async def _existing(name: str) -> str:
-    known = [repository.name for repository in await Repository.all().using_db(reader()).only("name")]
-    if name in known or name.isdecimal():
-        return name
-    near = get_close_matches(name, known, n=1)
+async def _visible_repositories(asker: Asker) -> list[Repository]:
+    rows = await Repository.all().using_db(reader()).order_by("name")
+    return [row for row in rows if _may_see(asker, row.name)]
+
+
+async def _repository_name(asker: Asker, reference: str) -> str:
+    """The name of the repository with this name or id; one that the asker may not see does not exist."""
+    visible = await _visible_repositories(asker)
+    for row in visible:
+        if reference in {row.name, str(row.id)}:
+            return row.name
+    near = get_close_matches(reference, [row.name for row in visible], n=1)
     hint = f"Did you mean {near[0]}?" if near else "`/backup list` shows those there are."
-    raise NotFoundError(f"There is no repository {name!r}. {hint}")
+    raise NotFoundError(f"There is no repository {_said(reference)}. {hint}")
 
 
 async def _list(asker: Asker, words: Sequence[str]) -> Answer:
     del words
-    repositories = await Repository.all().using_db(reader()).order_by("name").limit(LIST_LIMIT + 1)
-    seen = [row for row in repositories if asker.principal.may(Role.VIEW, row.name, asker.channel)]
+    seen = await _visible_repositories(asker)
     if not seen:
         asker.principal.require(Role.VIEW, None, asker.channel)
         return Answer("There is no repository yet. Add one with `locutus repo add NAME LOCATION --source PATH`.")
@@ -157,19 +189,21 @@ async def _status(asker: Asker, words: Sequence[str]) -> Answer:
         job = await _visible_job(asker, _job_number(words, "status [JOB]"))
         return Answer(_job_line(job), job.id)
     unfinished = Job.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).using_db(reader())
-    jobs = [job for job in await unfinished.order_by("id").limit(200) if _may_see(asker, job)]
+    jobs = [job for job in await unfinished.order_by("id").limit(200) if _may_see(asker, job.repository_name)]
     return Answer("\n".join(_job_line(job) for job in jobs[:LIST_LIMIT]) or "Nothing is running or waiting.")
 
 
 async def _history(asker: Asker, words: Sequence[str]) -> Answer:
     jobs = Job.filter(repository_name=_only(words, "history [REPO]")) if words else Job.all()
     newest = await jobs.using_db(reader()).order_by("-id").limit(200)
-    seen = [_job_line(job) for job in newest if _may_see(asker, job)]
+    seen = [_job_line(job) for job in newest if _may_see(asker, job.repository_name)]
+    if words and not seen:
+        await _repository_name(asker, words[0])
     return Answer("\n".join(seen[:LIST_LIMIT]) or "There is no job yet.")
 
 
-def _may_see(asker: Asker, job: Job) -> bool:
-    return asker.principal.may(Role.VIEW, job.repository_name, asker.channel)
+def _may_see(asker: Asker, repository: str | None) -> bool:
+    return asker.principal.may(Role.VIEW, repository, asker.channel)
 
 
 def _job_line(job: Job) -> str:
@@ -182,7 +216,7 @@ def _job_line(job: Job) -> str:
 
 async def _logs(asker: Asker, words: Sequence[str]) -> Answer:
     job = await _visible_job(asker, _job_number(words, "logs JOB"))
-    lines = await tail(job.id, LOG_LINES)
+    lines = [wording.clip(wording.log_line(line), LOG_LINE_LIMIT) for line in await tail(job.id, LOG_LINES)]
     return Answer(f"The last lines of job #{job.id}, which is {job.status}:", job.id, code="\n".join(lines))
 
 
@@ -198,7 +232,8 @@ async def _cancel(asker: Asker, words: Sequence[str]) -> Answer:
 
 
 async def _retry(asker: Asker, words: Sequence[str]) -> Answer:
-    return _accepted(await retry(_job_number(words, "retry JOB"), _request(asker)))
+    job = await _visible_job(asker, _job_number(words, "retry JOB"))
+    return _accepted(await retry(job.id, _request(asker)))
 
 
 async def _help(asker: Asker, words: Sequence[str]) -> Answer:
@@ -209,7 +244,9 @@ async def _help(asker: Asker, words: Sequence[str]) -> Answer:
 def _starting_commands() -> list[Command]:
     started = [job_type for job_type in JOB_TYPES.values() if job_type.command_word]
     return [
-        Command(str(kind.command_word), usage, f"starts a {kind.words.noun.lower()}", _starter(kind.kind, usage))
+        Command(
+            str(kind.command_word), usage, f"starts a {kind.words.noun.lower()}", _starter(kind.kind, usage), kind.role
+        )
         for kind in started
         for usage in (f"{kind.command_word} REPO",)
     ]
@@ -223,8 +260,8 @@ COMMANDS: dict[str, Command] = {
         Command("list", "list", "shows the repositories", _list),
         Command("history", "history [REPO]", "shows the newest jobs", _history),
         Command("logs", "logs JOB", "shows a job's last log lines", _logs),
-        Command("cancel", "cancel JOB", "ends a job", _cancel),
-        Command("retry", "retry JOB", "runs an ended job again", _retry),
-        Command("help", "help", "shows this", _help),
+        Command("cancel", "cancel JOB", "ends a job", _cancel, Role.OPERATE),
+        Command("retry", "retry JOB", "runs an ended job again", _retry, Role.OPERATE),
+        Command("help", "help", "shows this", _help, None),
     )
 }

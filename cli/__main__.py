@@ -1,5 +1,6 @@
 """The command line: `locutus`, also `python -m cli`. One command group, one file."""
 
+import os
 import sys
 
 import typer
@@ -34,6 +35,8 @@ app.add_typer(slack, name="slack")
 
 def main() -> None:
     """Run a command; a setting that can't be used is one line on stderr and exit status 2."""
+    # Database, logs and keys are for their owner alone, also in a data directory that others may enter.
+    os.umask(0o077)
     for stream in (sys.stdout, sys.stderr):
         # Names and marks may be beyond what an old locale can print.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

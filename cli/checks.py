@@ -190,18 +190,20 @@ async def slack(settings: Settings) -> Sequence[Finding]:
     secrets = {
         "SLACK_BOT_TOKEN": (settings.slack_bot_token, r"xoxb-.+", "it starts with xoxb-"),
         "SLACK_SIGNING_SECRET": (settings.slack_signing_secret, r"[0-9a-f]{32}", "it is 32 hexadecimal digits"),
-        "SLACK_APP_TOKEN": (settings.slack_app_token, r"xapp-.+", "it starts with xapp-"),
     }
-    if not any(secret for secret, _, _ in secrets.values()):
-        return []
     wrong = [finding for name, secret in secrets.items() if (finding := _misshapen(name, *secret))]
+    if settings.slack_app_token is not None:
+        mend = "Unset it: Socket Mode does not exist yet, and Locutus does not start with it."
+        wrong.append(Finding("slack", FAIL, "SLACK_APP_TOKEN is set", mend))
+    if not any(secret for secret, _, _ in secrets.values()):
+        return wrong
     if settings.slack_bot_token is None:
         return [
             *wrong,
             Finding("slack", FAIL, "SLACK_BOT_TOKEN is not set", "Copy it from the app's OAuth & Permissions."),
         ]
-    if settings.slack_signing_secret is None and settings.slack_app_token is None:
-        mend = "Copy the signing secret from the app's Basic Information, or set SLACK_APP_TOKEN for Socket Mode."
+    if settings.slack_signing_secret is None:
+        mend = "Copy the signing secret from the app's Basic Information."
         wrong.append(Finding("slack", FAIL, "commands can't come in: SLACK_SIGNING_SECRET is not set", mend))
     return [*wrong, await _slack_answers(settings.slack_api_url, settings.slack_bot_token.get_secret_value())]
 
@@ -239,7 +241,7 @@ async def _slack_answers(api_url: str, token: str) -> Finding:
 
 async def gateway(settings: Settings) -> Sequence[Finding]:
     """Whether the gateway of this machine, or of `LOCUTUS_URL`, can accept jobs."""
-    base_url = settings.url.rstrip("/") or _own_address(settings)
+    base_url = settings.url.rstrip("/") or settings.own_url
     try:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session, session.get(f"{base_url}/readyz") as response:
             answer, status = await response.json(content_type=None), response.status
@@ -253,12 +255,6 @@ async def gateway(settings: Settings) -> Sequence[Finding]:
         seen = f"{base_url} is ready, but waits for {', '.join(map(str, answer['degraded']))}"
         return [Finding("gateway", WARN, seen, "Start what is missing; jobs wait until then.")]
     return [Finding("gateway", OK, f"{base_url} is ready")]
-
-
-def _own_address(settings: Settings) -> str:
-    host, _, port = settings.bind.rpartition(":")
-    every_address = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - asked, not bound
-    return f"http://{every_address.get(host, host)}:{port}"
 
 
 LOCAL: Sequence[Check] = (python, borg, data_directory, disk, database, redis, secret_key, slack, gateway)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from bot.console.platform import ConsolePlatform
 from bot.platform import ChatPlatform
-from bot.slack.app import SlackEndpoint
+from bot.slack.app import SlackEndpoint, Whisper
 from bot.slack.client import SlackPlatform
 from cli.embedded_redis import embedded_url
 from jobs.access import Principal
@@ -88,8 +88,21 @@ def gateway_app(
     """The gateway with the routes of every platform that is switched on."""
     routes: list[Callable[[web.Application], None]] = []
     if signing_secret := _given(settings.slack_signing_secret):
-        routes.append(SlackEndpoint(signing_secret).add_routes)
+        routes.append(SlackEndpoint(signing_secret, _slack_whisper(settings)).add_routes)
     return gateway(GatewayContext(settings, queue, secrets, routes), local=local)
+
+
+def _slack_whisper(settings: Settings) -> Whisper | None:
+    """How a click is answered; None without a token. Clicks are rare: no connection is kept between them."""
+    token = _given(settings.slack_bot_token)
+    if token is None:
+        return None
+
+    async def whisper(channel: str, user: str, text: str) -> None:
+        async with SlackPlatform(token, settings.slack_api_url) as platform:
+            await platform.whisper(channel, user, text)
+
+    return whisper
 
 
 @contextlib.asynccontextmanager

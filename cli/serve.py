@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Annotated, Any
 
 import structlog
@@ -28,6 +28,10 @@ from jobs.queue import Queue
 from jobs.settings import Settings, SettingsError, load_settings
 from worker.app import WorkerContext, WorkerRole, run_worker
 
+OPEN_TO_OTHERS = 0o077
+MENDABLE = (DatabaseNotMigratedError, DatabaseUnavailableError, HostTakenError, SettingsError)
+"""What the person who starts a process can mend: a sentence says it, and no traceback."""
+
 _log = structlog.get_logger()
 
 
@@ -37,6 +41,7 @@ def up(
 ) -> None:
     """Run everything on this machine: gateway, worker and a Redis of its own."""
     settings = load_settings()
+    _refuse_socket_mode(settings)
     make_data_directory(settings)
     with up_lock(settings.data_dir):
         _run(_up(settings, replace_host=replace_host))
@@ -45,6 +50,7 @@ def up(
 def gateway() -> None:
     """Run one gateway of a fleet."""
     settings = load_settings()
+    _refuse_socket_mode(settings)
     require_redis(settings)
     make_data_directory(settings)
     _run(_gateway(settings))
@@ -76,15 +82,45 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     configure_logging()
     try:
         asyncio.run(main)
-    except* (DatabaseNotMigratedError, DatabaseUnavailableError, HostTakenError, SettingsError) as group:
-        raise SettingsError(str(_first(group))) from None
+    except (*MENDABLE, BaseExceptionGroup) as error:
+        causes = list(_leaves(error))
+        if not all(isinstance(cause, MENDABLE) for cause in causes):
+            raise
+        raise SettingsError(str(causes[0])) from None
 
 
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _refuse_socket_mode(settings: Settings) -> None:
+    if settings.slack_app_token is not None:
+        raise SettingsError(
+            "SLACK_APP_TOKEN is set, but Socket Mode does not exist yet. Unset it: "
+            "commands come in by SLACK_SIGNING_SECRET."
+        )
+
+
+def _warn_of_half_a_slack(settings: Settings) -> None:
+    tokens = {"SLACK_BOT_TOKEN": settings.slack_bot_token, "SLACK_SIGNING_SECRET": settings.slack_signing_secret}
+    missing = [name for name, secret in tokens.items() if secret is None]
+    if len(missing) == 1:
+        without = {"SLACK_BOT_TOKEN": "nothing is posted", "SLACK_SIGNING_SECRET": "no command comes in"}
+        _log.warning("slack_half_configured", missing=missing[0], without_it=without[missing[0]])
+
+
+def _warn_of_an_open_directory(settings: Settings) -> None:
+    if settings.data_dir.stat().st_mode & OPEN_TO_OTHERS:
+        _log.warning("data_directory_open_to_others", mend=f"chmod 700 {settings.data_dir}")
 
 
 async def _up(settings: Settings, *, replace_host: bool) -> None:
+    _warn_of_an_open_directory(settings)
+    _warn_of_half_a_slack(settings)
     make_secret_key(settings)
     async with contextlib.AsyncExitStack() as opened:
         redis_url = settings.redis_url or await opened.enter_async_context(embedded_redis(settings.data_dir))
@@ -98,6 +134,7 @@ async def _up(settings: Settings, *, replace_host: bool) -> None:
 
 
 async def _gateway(settings: Settings) -> None:
+    _warn_of_half_a_slack(settings)
     secrets = secret_box(settings)
     async with storage(settings) as queue, served(settings, gateway_app(settings, queue, secrets)):
         _log.info("gateway_up", url=settings.base_url)

@@ -39,12 +39,12 @@ async def print_manifest(
 ) -> None:
     """Print the app manifest: paste it at api.slack.com/apps, Create New App, From a manifest."""
     settings = load_settings()
-    public_url, socket_mode = url or settings.public_url, settings.slack_app_token is not None
-    if not public_url and not socket_mode:
+    public_url = url or settings.public_url
+    if not public_url:
         raise SettingsError("LOCUTUS_PUBLIC_URL is not set. Say where Slack reaches the gateway: --url https://…")
-    if not socket_mode and not public_url.startswith("https://"):
+    if not public_url.startswith("https://"):
         note("Slack only calls https:// addresses: put a reverse proxy with a certificate in front of the gateway.")
-    say_json(manifest(public_url, socket_mode=socket_mode))
+    say_json(manifest(public_url, socket_mode=False))
 
 
 def manifest(public_url: str, *, socket_mode: bool) -> dict[str, Any]:

@@ -62,14 +62,25 @@ class Principal:
         """Whether any grant allows it."""
         return any(grant.covers(role, repository, channel) for grant in self.grants)
 
+    def may_anything(self, channel: str | None = None) -> bool:
+        """Whether any grant allows anything on any repository when asked in `channel`."""
+        return any(
+            grant.covers(Role.VIEW, repository, channel)
+            for grant in self.grants
+            for repository in grant.repositories or (None,)
+        )
+
     def require(self, role: Role, repository: str | None = None, channel: str | None = None) -> None:
-        """Raise `ForbiddenError`, which names the exact command that an administrator would run, unless allowed."""
+        """Raise `ForbiddenError`, which names the exact command that an administrator would run, unless allowed.
+
+        The command grants no more than was asked for: with a `repository`, the role on that one alone.
+        """
         if self.may(role, repository, channel):
             return
-        on = f" on {repository}" if repository else ""
+        on, limit = (f" on {repository}", f" --repository {repository}") if repository else ("", "")
         raise ForbiddenError(
             f"You need the role {role.word}{on} for this. "
-            f"An administrator can grant it: `locutus grant {self.subject} {role.word}`"
+            f"An administrator can grant it: `locutus grant {self.subject} {role.word}{limit}`"
         )
 
 

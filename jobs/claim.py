@@ -6,8 +6,9 @@ from functools import partial
 
 from tortoise.exceptions import IntegrityError
 from tortoise.expressions import Q
+from tortoise.functions import Count
 
-from jobs import lifecycle
+from jobs import lifecycle, runtime_settings
 from jobs.archive_name import NameFacts, expand
 from jobs.clock import now
 from jobs.database.unit import savepoint, unit
@@ -42,17 +43,30 @@ async def _claim(claimant: Claimant) -> Job | None:
     running = await Job.filter(host=claimant.host, status=JobStatus.RUNNING).count()
     if running >= claimant.max_jobs:
         return None
-    for job in await _candidates(claimant.host):
+    full = await _full_kinds(claimant.host) if running else []
+    for job in await _candidates(claimant.host, full):
         if started := await _started(job, claimant):
             return started
     return None
 
 
-async def _candidates(host: str) -> list[Job]:
+async def _full_kinds(host: str) -> list[str]:
+    """The kinds of which `max_jobs_by_kind` allows no more on the host than run there."""
+    limits = (await runtime_settings.load()).max_jobs_by_kind
+    if not limits:
+        return []
+    running = Job.filter(host=host, status=JobStatus.RUNNING, kind__in=list(limits))
+    counted = await running.annotate(running=Count("id")).group_by("kind").values_list("kind", "running")
+    return [kind for kind, count in counted if count >= limits[kind]]
+
+
+async def _candidates(host: str, full_kinds: list[str]) -> list[Job]:
     taken = await Job.filter(running_lock__isnull=False).values_list("running_lock", flat=True)
     ready = Job.filter(Q(not_before__isnull=True) | Q(not_before__lte=now()), host=host, status=JobStatus.PENDING)
     if taken:
         ready = ready.filter(Q(lane__isnull=True) | Q(lane__not_in=list(taken)))
+    if full_kinds:
+        ready = ready.filter(kind__not_in=full_kinds)
     return await ready.order_by("-priority", "id").limit(CANDIDATES)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tortoise.exceptions import IntegrityError
 
@@ -11,11 +11,13 @@ from jobs import audit
 from jobs.access import Principal, Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
-from jobs.models import Host, Job, Repository
+from jobs.models import Host, Job, Repository, RoleBinding, Subscription
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
 from jobs.secrets import seal
-from jobs.submit import JobRequest, submit
+from jobs.submit import JobRequest, accept_within
 from jobs.view import JobStatus
+
+T = TypeVar("T")
 
 ACTIVE = (JobStatus.PENDING, JobStatus.RUNNING)
 WHERE_IT_IS = frozenset({"name", "location", "host"})
@@ -49,8 +51,7 @@ async def add(asker: Asker, new: NewRepository, *, default_host: str) -> Added:
         "archive_glob": archive_glob_of(new.archive_name_template, new.name),
     }
     columns |= _passphrase_columns(_sources(new))
-    repository = await _named_once(new.name, partial(_create, asker, columns))
-    return Added(repository, await _start_init(asker, repository) if new.init else None)
+    return await _named_once(new.name, partial(_create, asker, columns, init=new.init))
 
 
 async def change(asker: Asker, repository: Repository, wanted: RepositoryChange) -> Repository:
@@ -66,12 +67,13 @@ async def remove(asker: Asker, repository: Repository) -> None:
     await unit(partial(_remove, asker, repository.id))
 
 
-async def _create(asker: Asker, columns: Mapping[str, Any]) -> Repository:
+async def _create(asker: Asker, columns: Mapping[str, Any], *, init: bool) -> Added:
     row = Repository(**columns)
     await _seal(row)
     await row.save()
     await _record(asker, "add", row, location=row.location)
-    return row
+    request = JobRequest("repository_init", asker.principal, asker.origin, row.name)
+    return Added(row, await accept_within(request) if init else None)
 
 
 async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) -> Repository:
@@ -81,21 +83,48 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
     if moved:
         await _idle(row, f"its {' and '.join(moved)} can't change")
     _keeps_passphrase(row, wanted)
+    old_name = row.name
     row.update_from_dict(given | _passphrase_columns(_sources(wanted)))
     row.lane = lane_of(row.location, row.host)
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
     if wanted.passphrase is not None:
         await _seal(row)
     await row.save()
-    await _record(asker, "change", row, fields=sorted(wanted.model_fields_set))
+    touched = await _rename_in_lists(old_name, row.name) if row.name != old_name else {}
+    await _record(asker, "change", row, fields=sorted(wanted.model_fields_set), **touched)
     return row
 
 
 async def _remove(asker: Asker, repository_id: int) -> None:
     row = await _locked(repository_id)
     await _idle(row, "it can't be removed")
+    touched = await _rename_in_lists(row.name, None)
     await row.delete()
-    await _record(asker, "remove", row, location=row.location)
+    await _record(asker, "remove", row, location=row.location, **touched)
+
+
+async def _rename_in_lists(name: str, new_name: str | None) -> dict[str, list[int]]:
+    """Rename a repository, or with None take it out, wherever it is named; returns what to audit: the bindings' ids.
+
+    Else whoever was granted something on it would have that on a later repository of the name. An empty list stays one:
+    None means all.
+    """
+    touched = []
+    for row in await RoleBinding.filter(repositories__isnull=False).order_by("id").select_for_update():
+        if name in (names := row.repositories or []):
+            touched.append(row.id)
+            row.repositories = _renamed(names, name, new_name)
+            await (row.save(update_fields=["repositories"]) if row.repositories else row.delete())
+    for subscription in await Subscription.filter(repositories__isnull=False).order_by("id").select_for_update():
+        if name in (names := subscription.repositories or []):
+            subscription.repositories = _renamed(names, name, new_name)
+            await subscription.save(update_fields=["repositories"])
+    return {"role_bindings": touched} if touched else {}
+
+
+def _renamed(names: list[str], name: str, new_name: str | None) -> list[str]:
+    renamed = (new_name if each == name else each for each in names)
+    return [each for each in renamed if each is not None]
 
 
 async def _record(asker: Asker, verb: str, row: Repository, **detail: Any) -> None:
@@ -117,16 +146,11 @@ async def _idle(repository: Repository, consequence: str) -> None:
         raise ConflictError(f"{repository.name} has {job}: until it has ended {consequence}.")
 
 
-async def _named_once(name: str, work: Callable[[], Awaitable[Repository]]) -> Repository:
+async def _named_once(name: str, work: Callable[[], Awaitable[T]]) -> T:
     try:
         return await unit(work)
     except IntegrityError as error:
         raise ConflictError(f"There is a repository called {name} already. Choose another name.") from error
-
-
-async def _start_init(asker: Asker, repository: Repository) -> Job:
-    request = JobRequest("repository_init", asker.principal, asker.origin, repository.name)
-    return (await submit(request)).job
 
 
 async def _seal(row: Repository) -> None:

@@ -11,31 +11,32 @@ from jobs.models import Setting
 from jobs.repository_fields import Channel
 from jobs.types import JOB_TYPES
 
-KINDS_IN = frozenset({"max_jobs_by_kind", "two_person"})
+Notify = Annotated[bool, Field(description="Takes effect with the notification channels.")]
 
 
 class RuntimeSettings(BaseModel):
     """Which ends are told to the notification channels, where threads go by default, what is kept, what is limited."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    notify_on_backup_start: bool = False
-    notify_on_backup_success: bool = False
-    notify_on_backup_failure: bool = True
-    notify_on_restore_success: bool = False
-    notify_on_restore_failure: bool = True
-    notify_on_check_success: bool = False
-    notify_on_check_failure: bool = True
-    notify_on_schedule_failure: bool = True
+    notify_on_backup_start: Notify = False
+    notify_on_backup_success: Notify = False
+    notify_on_backup_failure: Notify = True
+    notify_on_restore_success: Notify = False
+    notify_on_restore_failure: Notify = True
+    notify_on_check_success: Notify = False
+    notify_on_check_failure: Notify = True
+    notify_on_schedule_failure: Notify = True
     default_channel: Channel | None = None
+    """Where a job's thread opens when neither request nor repository names a channel."""
     retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
-    """How many ended jobs keep their logs."""
+    """How many ended jobs keep their logs. Takes effect with the retention."""
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
     """Running jobs of a kind on one host; a kind that is not named has no limit of its own."""
     package_installs_per_hour: int = Field(default=3, ge=0, le=1000)
-    """On one host; 0: no limit."""
+    """On one host; 0: no limit. Takes effect with the package installs."""
     two_person: list[str] = Field(default_factory=list, max_length=100)
-    """Kinds that a second person has to confirm."""
+    """Kinds that a second person has to confirm: not available yet, so none can be named."""
 
 
 async def load() -> RuntimeSettings:
@@ -47,11 +48,12 @@ async def load() -> RuntimeSettings:
 async def store(given: dict[str, Any]) -> None:
     """Inside a unit: keep the settings given, JSON values by name; None brings the default back.
 
-    Raises `InvalidRequestError` for a kind that does not exist.
+    Raises `InvalidRequestError` for a kind that does not exist, and for what is not available yet.
     """
-    for name in KINDS_IN & given.keys():
-        for kind in given[name] or ():
-            _check_kind(name, kind)
+    for kind in given.get("max_jobs_by_kind") or ():
+        _check_kind("max_jobs_by_kind", kind)
+    if given.get("two_person"):
+        raise InvalidRequestError("two_person", "confirmation by a second person is not available yet; leave it empty.")
     for name, value in given.items():
         if value is None:
             await Setting.filter(name=name).delete()

@@ -3,18 +3,24 @@
 No other module looks at the environment for its settings.
 """
 
+import ipaddress
 import os
 import re
 import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
+from redis.asyncio import ConnectionPool
 
 MINIMUM_SECRET_LENGTH = 32
+MINIMUM_ADMIN_TOKEN_LENGTH = 8
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+WEB_ADDRESS = re.compile(r"https?://([\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^\s?#]*)?", re.IGNORECASE)
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -29,7 +35,38 @@ def parse_duration(value: Any) -> Any:
     return timedelta(seconds=float(match[1]) * DURATION_UNITS[match[2] or "s"]) if match else value
 
 
+def _web_address(value: str) -> str:
+    if value and not (WEB_ADDRESS.fullmatch(value) and _has_valid_port(value)):
+        raise ValueError("give an address such as https://locutus.example.org")
+    return value
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        pool = ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)  # connects nowhere yet, and refuses unknown options
+    except (TypeError, ValueError):
+        return False
+    return bool(urlsplit(url).path) or not url.startswith("unix:")
+
+
+def _header_text(value: SecretStr | None) -> SecretStr | None:
+    """What goes into an HTTP header: visible ASCII (RFC 9110, 5.5)."""
+    if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("use printable ASCII characters without spaces or line breaks")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Token = Annotated[SecretStr | None, AfterValidator(_header_text)]
 
 
 class SecretFileSource(EnvSettingsSource):
@@ -89,9 +126,9 @@ class Settings(BaseSettings):
     redis_url: str = Field("", validation_alias=_own("REDIS_URL"), repr=False)
     host: str = Field(default_factory=socket.gethostname, validation_alias=_own("HOST"), min_length=1, max_length=255)
     bind: str = Field("127.0.0.1:8484", validation_alias=_own("BIND"))
-    public_url: str = Field("", validation_alias=_own("PUBLIC_URL"))
+    public_url: WebAddress = Field("", validation_alias=_own("PUBLIC_URL"))
     secret_key: SecretStr | None = Field(None, validation_alias=_own("SECRET_KEY"))
-    admin_token: SecretStr | None = Field(None, validation_alias=_own("ADMIN_TOKEN"))
+    admin_token: Token = Field(None, validation_alias=_own("ADMIN_TOKEN"))
     max_jobs: int = Field(4, ge=1, le=1000, validation_alias=_own("MAX_JOBS"))
     progress_interval: Duration = Field(
         timedelta(seconds=1), ge=timedelta(milliseconds=50), validation_alias=_own("PROGRESS_INTERVAL")
@@ -100,13 +137,13 @@ class Settings(BaseSettings):
         timedelta(hours=24), ge=timedelta(minutes=1), validation_alias=_own("HOST_LOST_AFTER")
     )
     borg: str = Field("borg", validation_alias=_own("BORG"))
-    url: str = Field("", validation_alias=_own("URL"))
-    token: SecretStr | None = Field(None, validation_alias=_own("TOKEN"))
+    url: WebAddress = Field("", validation_alias=_own("URL"))
+    token: Token = Field(None, validation_alias=_own("TOKEN"))
     allow_private_webhook_targets: bool = Field(False, validation_alias=_own("ALLOW_PRIVATE_WEBHOOK_TARGETS"))
-    slack_bot_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_BOT_TOKEN"))
+    slack_bot_token: Token = Field(None, validation_alias=_platform("SLACK_BOT_TOKEN"))
     slack_signing_secret: SecretStr | None = Field(None, validation_alias=_platform("SLACK_SIGNING_SECRET"))
     slack_app_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_APP_TOKEN"))
-    slack_api_url: str = Field("https://slack.com/api/", validation_alias=_own("SLACK_API_URL"))
+    slack_api_url: WebAddress = Field("https://slack.com/api/", validation_alias=_own("SLACK_API_URL"))
 
     @classmethod
     def settings_customise_sources(
@@ -128,6 +165,20 @@ class Settings(BaseSettings):
             raise ValueError(f"each key needs at least {MINIMUM_SECRET_LENGTH} characters")
         return value
 
+    @field_validator("admin_token")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value()) < MINIMUM_ADMIN_TOKEN_LENGTH:
+            raise ValueError(f"it needs at least {MINIMUM_ADMIN_TOKEN_LENGTH} characters")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _host_name(cls, value: str) -> str:
+        if not HOST_NAME.fullmatch(value):
+            raise ValueError("use letters, digits, '.', '_' and '-', with a letter or a digit first")
+        return value
+
     @field_validator("bind")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -141,6 +192,17 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if value and value.partition("://")[0] not in {"sqlite", "postgres", "postgresql"}:
             raise ValueError("a database URL starts with sqlite:// or postgres://")
+        if value.partition("://")[::2] == ("sqlite", ""):
+            raise ValueError("name the file, such as sqlite:///var/lib/locutus/locutus.db")
+        if not value.startswith("sqlite:") and not _has_valid_port(value):
+            raise ValueError("give postgres://user:password@host:5432/name, with signs such as / in it as %2F")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: str) -> str:
+        if value and not _is_redis(value):
+            raise ValueError("give redis://host:6379/0, rediss://… or unix:///path")
         return value
 
     @field_validator("slack_api_url")
@@ -156,12 +218,28 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Where people and clients reach the gateway, without a slash at the end."""
-        return (self.public_url or f"http://{self.bind}").rstrip("/")
+        return (self.public_url or self.own_url).rstrip("/")
+
+    @property
+    def own_url(self) -> str:
+        """Where this machine itself reaches its gateway; the loopback address where it listens on every address."""
+        host, _, port = self.bind.rpartition(":")
+        return f"http://{_reachable(host.strip('[]'))}:{port}"
 
     @property
     def runs(self) -> Path:
         """Where the run directories of this host stand."""
         return self.data_dir / "runs"
+
+
+def _reachable(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -13,11 +13,14 @@ from jobs import audit, lifecycle
 from jobs.access import Principal
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError, NotFoundError
+from jobs.field_errors import field_name, reason
 from jobs.lifecycle import NewJob
 from jobs.models import Job, Repository
 from jobs.present import PRIORITIES
 from jobs.types import job_type
 from jobs.view import JobStatus
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,7 @@ async def submit(request: JobRequest) -> Accepted:
     """Accept `request` as a job, once; raises a `RequestRefusedError` with a sentence, and then nothing was written."""
     if first := await _first_job(request):
         return Accepted(first, created=False)
-    repository = await find_repository(request.repository) if request.repository else None
-    new = _checked(request, repository)
+    new = await _checked(request)
     try:
         return Accepted(await unit(partial(_accept, request, new)), created=True)
     except IntegrityError:
@@ -59,6 +61,11 @@ async def submit(request: JobRequest) -> Accepted:
         if new.repository_id is not None:
             await find_repository(str(new.repository_id))
         raise
+
+
+async def accept_within(request: JobRequest) -> Job:
+    """Inside a unit: accept a request without a key as part of something greater; raises as `submit` does."""
+    return await _accept(request, await _checked(request))
 
 
 async def retry(job_id: int, request: JobRequest) -> Accepted:
@@ -84,8 +91,8 @@ async def retry(job_id: int, request: JobRequest) -> Accepted:
 async def find_repository(reference: str) -> Repository:
     """The repository with this id or name; raises `NotFoundError`."""
     repository = None
-    if re.fullmatch(r"[0-9]{1,9}", reference):
-        repository = await Repository.get_or_none(id=int(reference))
+    if (number := _number(reference)) is not None:
+        repository = await Repository.get_or_none(id=number)
     elif reference.isprintable():
         repository = await Repository.get_or_none(name=reference)
     if repository is None:
@@ -93,11 +100,36 @@ async def find_repository(reference: str) -> Repository:
     return repository
 
 
+def _number(reference: str) -> int | None:
+    return int(reference) if re.fullmatch(r"[0-9]{1,9}", reference) else None
+
+
 async def _first_job(request: JobRequest) -> Job | None:
-    return await Job.get_or_none(request_key=request.request_key) if request.request_key else None
+    """The job that the request's key made before; raises `InvalidRequestError` when that was asked for other work."""
+    if not request.request_key:
+        return None
+    job = await Job.get_or_none(request_key=request.request_key)
+    if job is not None and not _asks_for(request, job):
+        raise InvalidRequestError(
+            IDEMPOTENCY_KEY, f"job #{job.id} was asked for with this key, and it does other work. Use a new key."
+        )
+    return job
 
 
-def _checked(request: JobRequest, repository: Repository | None) -> NewJob:
+def _asks_for(request: JobRequest, job: Job) -> bool:
+    if request.kind != job.kind or not _names(request.repository or "", job):
+        return False
+    return _parameters(job_type(job.kind).parameters.model_validate, request.parameters) == job.parameters
+
+
+def _names(reference: str, job: Job) -> bool:
+    # Of a repository that was removed since, the job has kept the name alone.
+    number = _number(reference)
+    return reference == job.repository_name if number is None else job.repository_id in {None, number}
+
+
+async def _checked(request: JobRequest) -> NewJob:
+    repository = await find_repository(request.repository) if request.repository else None
     kind = job_type(request.kind)
     if repository is None:
         raise InvalidRequestError("repository", "name the repository to work on.")
@@ -125,8 +157,7 @@ def _parameters(validate: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         return dict(validate(dict(given)).model_dump(mode="json"))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        field_name = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequestError(field_name, f"{first['msg']}.") from error
+        raise InvalidRequestError(field_name(first), reason(first)) from error
 
 
 async def _accept(request: JobRequest, new: NewJob) -> Job:

@@ -30,8 +30,8 @@ def new_token() -> str:
 
 
 def digest(token: str) -> str:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    """What is stored of a token; bytes of a header that are no UTF-8 come as surrogates (PEP 383)."""
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 def subject_of(token_name: str) -> str:

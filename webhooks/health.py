@@ -4,9 +4,8 @@ import asyncio
 from http import HTTPStatus
 
 from pydantic import BaseModel
-from tortoise.exceptions import BaseORMException
 
-from jobs.database.connection import is_migrated
+from jobs.database.connection import CAUSES, is_migrated
 from jobs.database.unit import reader
 from jobs.hosts import is_silent
 from jobs.models import Host
@@ -42,7 +41,7 @@ async def readyz(call: Plain) -> Readiness | Answer:
         async with asyncio.timeout(DATABASE_TIMEOUT_S):
             migrated = await is_migrated()
             degraded = await _degraded(call.context)
-    except (BaseORMException, OSError) as error:
+    except CAUSES as error:
         return _unready(f"does not answer ({type(error).__name__})")
     if not migrated:
         return _unready("is not migrated: run `locutus migrate`")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tortoise.exceptions import DBConnectionError
 
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, RequestRefusedError
+from jobs.field_errors import field_name, reason
 
 MEDIA_TYPE = "application/problem+json"
 STATUS_OF: Mapping[type[RequestRefusedError], HTTPStatus] = {
@@ -64,8 +65,8 @@ class InvalidFieldsError(Exception):
     @classmethod
     def of(cls, error: ValidationError, whole: str) -> "InvalidFieldsError":
         """From pydantic's error, without the values given; `whole` names what is refused when it is no single field."""
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        return cls([FieldError(field=_name(each["loc"]) or whole, message=_sentence(each["msg"])) for each in found])
+        found = error.errors(include_input=False, include_url=False)
+        return cls([FieldError(field=field_name(each) or whole, message=reason(each)) for each in found])
 
 
 @web.middleware
@@ -144,11 +145,3 @@ def _http(error: web.HTTPException, request: web.Request) -> tuple[Problem, Mapp
 
 def _made(status: HTTPStatus, detail: str) -> Problem:
     return Problem(title=status.phrase, status=status, detail=detail)
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
-
-
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ").rstrip(".") + "."

@@ -32,7 +32,7 @@ def read_query(request: web.Request, model: type[M]) -> M:
     """The query string as `model`; a name given twice or unknown is refused by name."""
     for name in request.query:
         if len(request.query.getall(name)) > 1:
-            raise InvalidFieldsError([FieldError(field=name, message="Give it once.")])
+            raise InvalidFieldsError([FieldError(field=name, message="give it once.")])
         if "\0" in request.query[name]:
             raise InvalidFieldsError([FieldError(field=name, message="NUL characters are not accepted.")])
     return _checked(model, dict(request.query), "query")

@@ -1,12 +1,16 @@
 """What Slack sends: slash commands and buttons, by slack-bolt, verified on the raw bytes before anything is parsed.
 
-Nothing here calls Slack: the answer goes back with the acknowledgement, within Slack's three seconds, and the thread is
-the reporter's. https://docs.slack.dev/authentication/verifying-requests-from-slack
+A command's answer goes back with the acknowledgement, within Slack's three seconds. A click's can't: it is sent after
+the acknowledgement, to the one who clicked. The thread is the reporter's.
+https://docs.slack.dev/authentication/verifying-requests-from-slack
 """
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -18,33 +22,69 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.signature import SignatureVerifier
 
-from bot.commands import Answer, Asker, answer
-from bot.slack.render import escape
+from bot.commands import Asker, answer
+from bot.slack.render import render_answer
 from jobs.access import chat_principal
 
 PATH = "/slack/events"
 ORIGIN = "slack"
 BODY_TIMEOUT_S = 10
+WHISPER_GRACE_S = 0.5
+"""How long a stopping gateway waits for answers to clicks that are on their way."""
+COMMAND = "/backup"
 BUTTON_COMMANDS = {"job.cancel": "cancel", "job.retry": "retry"}
 
+Whisper = Callable[[str, str, str], Awaitable[None]]
+"""Shows to a user, in a channel (`slack:TEAM:CHANNEL`), a text; raises nothing."""
+
+_ANY = re.compile("")
 _log = structlog.get_logger()
+# bolt warns of a SLACK_BOT_TOKEN in the environment, which it looks up and does not need here; its errors are told.
+_bolt_log = logging.getLogger("locutus.slack_bolt")
+_bolt_log.setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class _Who:
+    """Slack's own ids of who asks and where, and the interaction's key."""
+
+    team: str
+    user: str
+    channel: str
+    request_key: str
+
+    @property
+    def subject(self) -> str:
+        return f"slack:{self.team}:{self.user}"
+
+    @property
+    def place(self) -> str:
+        return f"slack:{self.team}:{self.channel}"
 
 
 class SlackEndpoint:
     """`POST /slack/events` for commands, buttons and Slack's own checks."""
 
-    def __init__(self, signing_secret: str) -> None:
+    def __init__(self, signing_secret: str, whisper: Whisper | None = None) -> None:
         self._verifier = SignatureVerifier(signing_secret)
+        self._whisper = whisper
+        self._whispers: set[asyncio.Task[None]] = set()
         self._bolt = AsyncApp(
-            signing_secret=signing_secret, authorize=_authorize, name="locutus", ssl_check_enabled=False
+            signing_secret=signing_secret,
+            authorize=_authorize,
+            name="locutus",
+            logger=_bolt_log,
+            ssl_check_enabled=False,
+            # Else bolt carries out commands in tasks that nobody awaits.
+            process_before_response=True,
         )
-        self._bolt.command("/backup")(_on_command)
-        for action in BUTTON_COMMANDS:
-            self._bolt.action(action)(_on_button)
+        self._bolt.command(_ANY)(_on_command)
+        self._bolt.action({"type": "block_actions", "action_id": _ANY})(self._on_button)
 
     def add_routes(self, app: web.Application) -> None:
         """Mount the endpoint."""
         app.router.add_post(PATH, self.handle)
+        app.on_cleanup.append(self._finish)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """401 unless Slack signed these bytes within five minutes, 400 for what can't be read, else bolt's answer."""
@@ -59,6 +99,24 @@ class SlackEndpoint:
         if parsed is None:
             return _problem(HTTPStatus.BAD_REQUEST, "This request can't be read.")
         return await to_aiohttp_response(await self._bolt.async_dispatch(parsed))
+
+    async def _on_button(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        who = _Who(body["team"]["id"], body["user"]["id"], body["channel"]["id"], _request_key(body))
+        text = await _clicked(action, who)
+        await ack(text)
+        if self._whisper is not None:
+            task = asyncio.ensure_future(self._whisper(who.place, who.user, text))
+            self._whispers.add(task)
+            task.add_done_callback(self._whispers.discard)
+
+    async def _finish(self, app: web.Application) -> None:
+        del app
+        if not self._whispers:
+            return
+        _, late = await asyncio.wait(self._whispers, timeout=WHISPER_GRACE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _is_signed(self, body: bytes, headers: Mapping[str, str]) -> bool:
         timestamp = headers.get("X-Slack-Request-Timestamp", "")
@@ -81,11 +139,17 @@ def _parsed(body: bytes, request: web.Request) -> AsyncBoltRequest | None:
 
 def _is_complete(body: Mapping[str, Any]) -> bool:
     if "command" in body:
-        return all(isinstance(body.get(name), str) for name in ("team_id", "user_id", "channel_id"))
+        return _has_texts(body, "command", "team_id", "user_id", "channel_id")
     if body.get("type") == "block_actions":
-        places = [body.get(name) for name in ("team", "user", "channel")]
-        return all(isinstance(place, dict) and isinstance(place.get("id"), str) for place in places)
+        actions = body.get("actions")
+        places = all(_has_texts(body.get(name), "id") for name in ("team", "user", "channel"))
+        clicks = isinstance(actions, list) and all(_has_texts(action, "action_id", "value") for action in actions)
+        return places and clicks and bool(actions)
     return isinstance(body.get("type"), str)
+
+
+def _has_texts(value: object, *names: str) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in names)
 
 
 def _problem(status: HTTPStatus, detail: str) -> web.Response:
@@ -99,37 +163,32 @@ async def _authorize(enterprise_id: str | None, team_id: str | None) -> Authoriz
 
 
 async def _on_command(ack: AsyncAck, command: dict[str, Any]) -> None:
-    asker = await _asker(command["team_id"], command["user_id"], command["channel_id"], command)
-    await ack(_text(await _answered(command.get("text", ""), asker)))
+    if command["command"] != COMMAND:
+        _log.warning("slack_command_unknown", command=command["command"])
+        await ack(f"Locutus does not answer to this command. Write `{COMMAND} help`.")
+        return
+    who = _Who(command["team_id"], command["user_id"], command["channel_id"], _request_key(command))
+    await ack(await _answered(command.get("text", ""), who))
 
 
-async def _on_button(ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-    asker = await _asker(body["team"]["id"], body["user"]["id"], body["channel"]["id"], body)
-    await _answered(f"{BUTTON_COMMANDS[action['action_id']]} {action['value']}", asker)
-    await ack()
+async def _clicked(action: Mapping[str, str], who: _Who) -> str:
+    command = BUTTON_COMMANDS.get(action["action_id"])
+    if command is None:
+        _log.warning("slack_button_unknown", action_id=action["action_id"])
+        return f"Locutus does not know this button. `{COMMAND} help` shows what can be written instead."
+    return await _answered(f"{command} {action['value']}", who)
 
 
-async def _answered(text: str, asker: Asker) -> Answer:
+async def _answered(text: str, who: _Who) -> str:
     try:
-        return await answer(text, asker)
+        reply = await answer(text, Asker(await chat_principal(who.subject), ORIGIN, who.place, who.request_key))
     except Exception:  # noqa: BLE001 - named edge: bolt loses an acknowledgement when a listener raises
-        _log.exception("slack_command_failed", subject=asker.principal.subject)
-        return Answer(
-            "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
-        )
-
-
-async def _asker(team: str, user: str, channel: str, body: Mapping[str, Any]) -> Asker:
-    subject = f"slack:{team}:{user}"
-    return Asker(await chat_principal(subject), ORIGIN, f"slack:{team}:{channel}", _request_key(body))
+        _log.exception("slack_command_failed", subject=who.subject)
+        return "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
+    return render_answer(reply.text, reply.code)
 
 
 def _request_key(body: Mapping[str, Any]) -> str:
     """Slack's trigger id names the interaction; it is the same when Slack, or anyone, sends it again."""
     trigger = body.get("trigger_id") or hashlib.sha256(repr(sorted(body.items())).encode()).hexdigest()
     return f"slack:{trigger}"
-
-
-def _text(reply: Answer) -> str:
-    code = f"\n```{escape(reply.code)}```" if reply.code else ""
-    return escape(reply.text) + code

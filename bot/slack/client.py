@@ -1,7 +1,7 @@
-"""Slack as a chat platform: four calls of its Web API, each made once, and its errors in the words of the port.
+"""Slack as a chat platform: calls of its Web API, each made once, and its errors in the words of the port.
 
 Methods and error codes: https://docs.slack.dev/reference/methods (chat.postMessage, chat.update, chat.delete,
-conversations.history, conversations.replies, auth.test); limits: https://docs.slack.dev/apis/web-api/rate-limits.
+chat.postEphemeral, conversations.history, conversations.replies, auth.test); limits: https://docs.slack.dev/apis/web-api/rate-limits.
 
 Nothing is repeated here: a `chat.postMessage` whose answer was lost may have been posted, so the caller looks for it
 first (`find`), by the metadata that every message of ours carries. 429 is an error that says when to come back.
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -26,6 +27,8 @@ RETRY_AFTER_S = 10.0
 """Waited after a 429 that does not say how long."""
 PAGE_SIZE, PAGES = 200, 5
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_log = structlog.get_logger()
 
 
 class _ContentRefusedError(ChatError):
@@ -115,6 +118,13 @@ class SlackPlatform:
             await _call(self._client.chat_delete, channel=_channel_id(channel), ts=address)
         except MessageGone:
             return
+
+    async def whisper(self, channel: str, user: str, text: str) -> None:
+        """Show `text`, which is mrkdwn, to `user` alone in `slack:TEAM:CHANNEL`; a failure is logged, never raised."""
+        try:
+            await _call(self._client.chat_postEphemeral, channel=_channel_id(channel), user=user, text=text)
+        except ChatError as error:
+            _log.warning("slack_whisper_failed", channel=channel, user=user, reason=str(error))
 
     async def _send(self, method: "_Method", arguments: dict[str, Any], content: dict[str, Any]) -> Mapping[str, Any]:
         """Send laid out; if Slack refuses the layout, which it then has not shown, as plain text: late is worse."""

@@ -43,6 +43,11 @@ def render(message: Message) -> dict[str, Any]:
     }
 
 
+def render_answer(text: str, code: str | None = None) -> str:
+    """The text of a private answer, `code` fenced under it; either is cut where it is too long, code at its start."""
+    return _start(text, _TEXT_LIMIT) + (f"\n{_code_block(code)}" if code else "")
+
+
 def identity(message: Message) -> dict[str, int | str]:
     """What in the metadata's payload tells the messages of all jobs apart."""
     return {"job_id": message.job_id, "part": message.part.value}

@@ -1,10 +1,10 @@
 """Opening the database, SQLite or PostgreSQL by the same code, and bringing it to the newest schema."""
 
 import asyncio
+import contextlib
 import fcntl
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from jobs.database.unit import READER, WRITER, finish_units, writer
 
 MIGRATIONS = "jobs.database.migrations"
 ADVISORY_LOCK = 0x6C6F6375747573
-SQLITE_WRITER = {"busy_timeout": 10_000, "synchronous": "FULL"}
-SQLITE_READER = {"busy_timeout": 10_000, "query_only": "ON"}
+BUSY_TIMEOUT_MS = 10_000
+SQLITE_WRITER = {"busy_timeout": BUSY_TIMEOUT_MS, "synchronous": "FULL"}
+SQLITE_READER = {"busy_timeout": BUSY_TIMEOUT_MS, "query_only": "ON"}
 
 
-CAUSES = (BaseORMException, asyncpg.PostgresError, sqlite3.Error, OSError)
-"""What the engines raise where there is no database to be had."""
+CAUSES = (BaseORMException, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError, UnicodeError)
+"""What the engines raise where there is no database to be had; a host name that is none is a `UnicodeError`."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -52,7 +53,7 @@ def configuration(url: str) -> dict[str, Any]:
     return {"connections": connections, "apps": {"jobs": app}, "use_tz": True, "timezone": "UTC"}
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def database(url: str) -> AsyncIterator[None]:
     """An open, migrated database for the calling task and the tasks that it starts.
 
@@ -71,11 +72,15 @@ async def database(url: str) -> AsyncIterator[None]:
 
 
 async def migrate(url: str) -> None:
-    """Bring the database to the newest schema; several processes may do this at once, one after another works."""
+    """Bring the database to the newest schema; several processes may do this at once, one after another works.
+
+    Raises `DatabaseUnavailableError`.
+    """
     config = configuration(url)
-    async with TortoiseContext(), _migration_lock(url):
-        await run_migrations(config=config)
-        await Tortoise.close_connections()
+    with _sentence_of_causes():
+        async with TortoiseContext(), _migration_lock(url):
+            await run_migrations(config=config)
+            await Tortoise.close_connections()
 
 
 async def is_migrated() -> bool:
@@ -90,11 +95,18 @@ def known_migrations() -> set[str]:
 
 
 async def _require_answer() -> None:
-    try:
+    with _sentence_of_causes():
         await writer().execute_query("SELECT 1")
+
+
+@contextlib.contextmanager
+def _sentence_of_causes() -> Iterator[None]:
+    try:
+        yield
     except CAUSES as error:
         raise DatabaseUnavailableError(
-            f"The database does not answer ({error}). Check LOCUTUS_DATABASE_URL, and that its server runs."
+            f"The database does not answer ({error}). Check LOCUTUS_DATABASE_URL, and that its server runs or its "
+            "file can be written."
         ) from error
 
 
@@ -110,11 +122,12 @@ def _postgres_connection(url: str) -> dict[str, Any]:
     return {"engine": "jobs.database.asyncpg", "credentials": {"minsize": 1, "maxsize": 10, **credentials}}
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _migration_lock(url: str) -> AsyncIterator[None]:
     if url.startswith("sqlite://"):
-        lock = await asyncio.to_thread(_locked_file, Path(url.removeprefix("sqlite://") + ".migrate.lock"))
-        with lock:
+        path = Path(url.removeprefix("sqlite://"))
+        with await asyncio.to_thread(_locked_file, Path(f"{path}.migrate.lock")):
+            await asyncio.to_thread(_require_writable, path)
             yield
         return
     connection = await asyncpg.connect("postgresql" + url[url.index("://") :].partition("?")[0])
@@ -123,6 +136,12 @@ async def _migration_lock(url: str) -> AsyncIterator[None]:
         yield
     finally:
         await connection.close()
+
+
+def _require_writable(path: Path) -> None:
+    # Where a file can't be opened Tortoise's migrations wait for ever for the connection's lock.
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
 
 
 def _locked_file(path: Path) -> TextIOWrapper:

@@ -50,7 +50,7 @@ class Backup(JobType):
         return self.result_of_archive(parse_create(stdout))
 
     def result_of_archive(self, archive: ArchiveStatistics) -> Result:
-        """The final figures, and when the repository was last backed up."""
+        """The final figures, when the repository was last backed up, and what it holds since."""
         progress = Progress(
             progress_percent=100.0,
             nfiles=archive.nfiles,
@@ -59,7 +59,11 @@ class Backup(JobType):
             deduplicated_size=archive.deduplicated_size,
             backup_speed=_speed(archive),
         )
-        columns = {"last_backup": archive.started_at, "borg_id": archive.repository_id}
+        columns = {
+            "last_backup": archive.started_at,
+            "borg_id": archive.repository_id,
+            "size": archive.cache_unique_csize,
+        }
         return Result(progress, archive, {name: value for name, value in columns.items() if value is not None})
 
 

@@ -23,6 +23,7 @@ from tests.fakes.slack_rules import Json, RefusedError, accepted_content
 Answer = tuple[int, Json, dict[str, str]]
 
 POST, UPDATE, DELETE = "chat.postMessage", "chat.update", "chat.delete"
+WHISPER = "chat.postEphemeral"
 HISTORY, REPLIES = "conversations.history", "conversations.replies"
 _CONTENT = ("text", "blocks", "attachments", "metadata")
 _TRUE = {"1", "true", True}
@@ -127,7 +128,8 @@ class FakeSlack:
         self._changed = asyncio.Condition()
         self._methods: dict[str, Callable[[Json], Json]] = {
             POST: self._post, UPDATE: self._update, DELETE: self._delete, HISTORY: self._history,
-            REPLIES: self._replies, "auth.test": self._auth_test, "users.info": self._users_info,
+            REPLIES: self._replies, WHISPER: self._whisper, "auth.test": self._auth_test,
+            "users.info": self._users_info,
         }  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -235,6 +237,13 @@ class FakeSlack:
             raise RefusedError("thread_not_found")
         message = self._add(channel, content, thread_ts, bot_id=self.bot_id, user=self.bot_user)
         return {"channel": channel, "ts": message.ts, "message": message.as_json()}
+
+    def _whisper(self, arguments: Json) -> Json:
+        self._channel(arguments)
+        self._users_info(arguments)
+        accepted_content(arguments)
+        self._counter += 1
+        return {"message_ts": f"1234567890.{self._counter * 100:06d}"}
 
     def _update(self, arguments: Json) -> Json:
         channel, message = self._own(arguments, "cant_update_message")

@@ -68,7 +68,10 @@ async def test_repository_may_be_named_by_its_id(api):
         ({"repository": "99999999999"}, 422, "repository"),
         ({"repository": "photos", "priority": "now"}, 422, "priority"),
         ({"repository": "photos", "template": "weekly"}, 422, "template"),
-        ({"repository": "photos", "channel": "#general"}, 422, "channel"),
+        *[
+            ({"repository": "photos", "channel": channel}, 422, "channel")
+            for channel in ("#general", "", "slack:T1", "slack:t1:c1", "slack:T1:C1\n", "discord:G:C", "irc:1:2", 7)
+        ],
         ({"repository": "photos", "rsh": "sh -c"}, 422, "rsh"),
     ],
 )
@@ -84,6 +87,16 @@ async def test_same_idempotency_key_finds_the_first_job(api):
     assert len({reply.json["job_id"] for reply in replies}) == 1
     assert await Job.all().count() == 1
     assert (await run(api, headers={"Idempotency-Key": "k2"})).json["job_id"] != replies[0].json["job_id"]
+
+
+async def test_idempotency_key_of_another_body_is_refused(api):
+    await api.repository("mail")
+    headers = {"Idempotency-Key": "k1"}
+    first = await run(api, headers=headers)
+    refused = await run(api, repository="mail", headers=headers)
+    assert (refused.status, refused.json["field"]) == (422, "Idempotency-Key")
+    assert f"#{first.json['job_id']}" in refused.json["detail"]
+    assert await Job.all().count() == 1
 
 
 async def test_another_tokens_key_is_another_request(api):

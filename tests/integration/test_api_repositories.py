@@ -1,5 +1,7 @@
 """Repositories over HTTP: made, shown, changed, removed; what is secret goes in and never comes out."""
 
+import asyncio
+
 import pytest
 
 from jobs import lifecycle
@@ -7,8 +9,9 @@ from jobs.access import Role, everywhere
 from jobs.claim import Claimant, claim_next
 from jobs.clock import now
 from jobs.database.unit import unit
+from jobs.errors import ConflictError
 from jobs.lifecycle import Ending
-from jobs.models import Archive, AuditEntry, Host, Job, Repository
+from jobs.models import Archive, AuditEntry, Host, Job, Repository, RoleBinding, Subscription
 from jobs.view import JobStatus
 from tests.fakes.gateway import HOST, application, host_key, started
 
@@ -70,6 +73,79 @@ async def test_init_is_a_job_in_the_repositorys_lane_that_later_jobs_stand_behin
     assert claimed.id == init.id
     assert await claim_next(Claimant(HOST, "d1", 4)) is None
     assert backup > init.id
+
+
+async def test_repository_whose_init_job_is_refused_is_not_added(api, monkeypatch):
+    async def refuse(new):
+        raise ConflictError("no job today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.submit.lifecycle.create", refuse)
+        assert (await api.repository(init=True)).status == 409
+    assert (await Repository.all().count(), await AuditEntry.all().count()) == (0, 0)
+    assert (await api.repository(init=True)).status == 201
+
+
+async def bound(subject, repositories):
+    return (await RoleBinding.create(subject=subject, role="operate", repositories=repositories)).id
+
+
+async def subscribed(repositories):
+    return (await Subscription.create(url="https://x/", secret="s", repositories=repositories)).id
+
+
+async def named():
+    bindings = await RoleBinding.all().order_by("id").values_list("id", "repositories")
+    subscriptions = await Subscription.all().order_by("id").values_list("id", "repositories")
+    return dict(bindings), dict(subscriptions)
+
+
+async def test_removal_takes_the_name_out_of_grants_and_subscriptions(api):
+    for name in ("photos", "mail"):
+        await api.repository(name)
+    alone, shared = await bound("token:a", ["photos"]), await bound("token:a", ["mail", "photos"])
+    everywhere_, other = await bound("token:b", None), await bound("token:c", ["mail"])
+    deaf, hearing, all_ears = [await subscribed(names) for names in (["photos"], ["photos", "mail"], None)]
+    assert (await api.delete("/api/repositories/photos")).status == 204
+    assert await named() == (
+        {shared: ["mail"], everywhere_: None, other: ["mail"]},
+        {deaf: [], hearing: ["mail"], all_ears: None},
+    )
+    assert (await AuditEntry.get(action="repository.remove")).detail["role_bindings"] == [alone, shared]
+
+
+async def test_grant_on_a_removed_repository_is_none_on_a_later_one_of_its_name(api):
+    operator = await api.token("ci", "view")
+    await api.repository("photos")
+    await api.post("/api/role-bindings", {"subject": "token:ci", "role": "operate", "repositories": ["photos"]})
+    await api.delete("/api/repositories/photos")
+    await api.repository("photos", location="/srv/secret")
+    assert (await operator.post("/api/backup/run", {"repository": "photos"})).status == 403
+
+
+async def test_grants_and_subscriptions_follow_a_renamed_repository(api):
+    await api.repository("photos")
+    binding, subscription = await bound("token:a", ["photos", "mail"]), await subscribed(["photos"])
+    assert (await api.put("/api/repositories/photos", {"name": "pictures"})).status == 200
+    assert await named() == ({binding: ["pictures", "mail"]}, {subscription: ["pictures"]})
+    entry = await AuditEntry.get(action="repository.change")
+    assert entry.detail == {"fields": ["name"], "role_bindings": [binding]}
+
+
+async def test_grant_and_removal_at_once_leave_no_grant_behind(api):
+    for number in range(5):
+        await api.repository(f"r{number}")
+    body = {"subject": "token:a", "role": "view"}
+    calls = [
+        call
+        for number in range(5)
+        for call in (
+            api.post("/api/role-bindings", body | {"repositories": [f"r{number}"]}),
+            api.delete(f"/api/repositories/r{number}"),
+        )
+    ]
+    assert {reply.status for reply in await asyncio.gather(*calls)} <= {201, 204, 422}
+    assert await named() == ({}, {})
 
 
 async def test_passphrase_is_sealed_to_its_host_and_never_answered(api, key):

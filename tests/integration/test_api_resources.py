@@ -2,17 +2,23 @@
 
 import base64
 from datetime import timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.access import ROLE_NAMES
 from jobs.clock import now
-from jobs.models import ApiToken, AuditEntry, Host, Setting, Subscription
+from jobs.models import ApiToken, AuditEntry, Delivery, Host, RoleBinding, Setting, Subscription
 from jobs.outbox import EVENT_NAMES
+from jobs.runtime_settings import RuntimeSettings
 from jobs.secrets import SecretBox
 from tests.fakes.gateway import SECRET_KEY, application, started
+from tests.fakes.instance import repository_row
 from webhooks.api import fields, subscriptions
+from webhooks.outbound import WebhookSender
+from worker.deliveries import Deliveries
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 URL = "https://ci.example/hook"
@@ -47,10 +53,12 @@ def test_words_of_the_api_are_the_domains():
     ],
 )
 async def test_resource_is_made_shown_changed_listed_and_removed(api, opened_sqlite, path, body, change, expected):
+    await repository_row("photos", Path("/r"), [])
     collection = f"/api/{path}"
     made = await api.post(collection, body)
     assert made.status == 201
     one = f"{collection}/{made.json['id']}"
+    assert made.headers["Location"].endswith(one)
     shown = (await api.get(one)).json
     assert shown.items() <= made.json.items()
     assert (await api.put(one, {"colour": "red"})).json["field"] == "colour"
@@ -87,10 +95,31 @@ async def test_token_name_is_given_once_and_admin_is_taken(api):
         ({"name": "CI", "role": "view"}, "name"), ({"name": "", "role": "view"}, "name"), ({"name": "ci"}, "role"),
         ({"name": "ci", "role": "root"}, "role"), ({"name": "ci", "role": "view", "expires_at": "soon"}, "expires_at"),
         ({"name": "ci", "role": "view", "expires_at": "2030-01-01T00:00:00"}, "expires_at"),
+        ({"name": "ci", "role": "view", "expires_at": 4102444800}, "expires_at"),
+        ({"name": "ci", "role": "view", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ],
 )  # fmt: skip
 async def test_refused_token_names_its_field(api, body, field):
     assert (await api.post("/api/tokens", body)).json["field"] == field
+
+
+async def test_expiry_can_be_moved_to_a_later_time_only(api):
+    made = (
+        await api.post("/api/tokens", {"name": "ci", "role": "view", "expires_at": "2090-01-01T02:00:00+02:00"})
+    ).json
+    assert made["expires_at"] == "2090-01-01T00:00:00Z"
+    one = f"/api/tokens/{made['id']}"
+    refused = await api.put(one, {"expires_at": "2020-01-01T00:00:00Z"})
+    assert (refused.status, refused.json["field"]) == (422, "expires_at")
+    assert (await api.put(one, {"expires_at": None})).json["expires_at"] is None
+
+
+async def test_expired_token_is_changed_by_sending_back_what_was_answered(api):
+    made = (await api.post("/api/tokens", {"name": "ci", "role": "view"})).json
+    await ApiToken.filter(name="ci").update(expires_at=now() - timedelta(days=1))
+    one = f"/api/tokens/{made['id']}"
+    reply = await api.put(one, (await api.get(one)).json | {"role": "operate"})
+    assert (reply.status, reply.json["role"]) == (200, "operate")
 
 
 async def test_secret_is_made_when_none_is_given_answered_once_and_encrypted(api):
@@ -154,6 +183,76 @@ async def test_subject_follows_the_grammar(api, subject, status):
     assert (await api.post("/api/role-bindings", {"subject": subject, "role": "view"})).status == status
 
 
+async def test_binding_of_an_unknown_repository_is_refused(api):
+    await repository_row("photos", Path("/r"), [])
+    body = {"subject": "token:ci", "role": "view"}
+    reply = await api.post("/api/role-bindings", body | {"repositories": ["photos", "fotos"]})
+    assert (reply.status, reply.json["field"]) == (422, "repositories")
+    assert "fotos" in reply.json["detail"]
+    made = (await api.post("/api/role-bindings", body | {"repositories": ["photos"]})).json
+    reply = await api.put(f"/api/role-bindings/{made['id']}", {"repositories": ["fotos"]})
+    assert (reply.status, reply.json["field"]) == (422, "repositories")
+    assert await RoleBinding.get().values_list("repositories", flat=True) == ["photos"]
+
+
+async def test_same_binding_is_made_once(api):
+    for name in ("photos", "mail"):
+        await repository_row(name, Path(f"/{name}"), [])
+    body = {"subject": "token:ci", "role": "view"}
+    limited = {"repositories": ["photos", "mail"], "channels": ["console"]}
+    first = (await api.post("/api/role-bindings", body | limited)).json
+    again = await api.post("/api/role-bindings", body | limited | {"repositories": ["mail", "photos"]})
+    assert again.status == 409
+    assert f"role binding {first['id']}" in again.json["detail"]
+    for other in ({"subject": "token:cd"}, {"role": "operate"}, {"repositories": ["mail"]}, {"channels": None}):
+        assert (await api.post("/api/role-bindings", body | limited | other)).status == 201
+    second = (await api.post("/api/role-bindings", body)).json
+    assert (await api.put(f"/api/role-bindings/{second['id']}", limited)).status == 409
+    assert (await api.put(f"/api/role-bindings/{second['id']}", {})).json == second
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001",
+        "10.0.0.7", "192.168.1.1", "169.254.169.254", "[::1]", "[fd00::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
+    ],
+)  # fmt: skip
+async def test_subscription_to_a_private_address_is_refused(api, host):
+    reply = await api.post("/api/subscriptions", {"url": f"http://{host}:8080/hook"})
+    assert (reply.status, reply.json["field"]) == (422, "url")
+    assert "LOCUTUS_ALLOW_PRIVATE_WEBHOOK_TARGETS" in reply.json["detail"]
+    made = (await api.post("/api/subscriptions", {"url": URL})).json
+    assert (await api.put(f"/api/subscriptions/{made['id']}", {"url": f"http://{host}/"})).status == 422
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1111]", "localhost.example", "10.example"])
+async def test_subscription_to_a_public_address_or_a_name_is_taken(api, host):
+    assert (await api.post("/api/subscriptions", {"url": f"https://{host}/"})).status == 201
+
+
+async def test_private_targets_can_be_allowed(opened_sqlite, aiohttp_client, tmp_path):
+    app = application(opened_sqlite, tmp_path, allow_private_webhook_targets=True)
+    api = await started(aiohttp_client, app)
+    assert (await api.post("/api/subscriptions", {"url": "http://localhost:9/"})).status == 201
+
+
+async def test_failed_try_is_logged_with_its_reason(api):
+    made = (await api.post("/api/subscriptions", {"url": "http://nas.invalid:1/token"})).json
+    payload = '{"data": {}}'
+    await Delivery.create(
+        subscription_id=made["id"], webhook_id="msg_1", event="job.failed", payload=payload, due_at=now()
+    )
+    async with WebhookSender(allow_private_targets=False) as sender:
+        with capture_logs() as logs:
+            await Deliveries(sender, SecretBox(SECRET_KEY), "")._deliver(
+                await Delivery.get().select_related("subscription")
+            )
+    (line,) = [entry for entry in logs if entry["event"] == "webhook_tried"]
+    assert "nas.invalid" in line["error"]
+    assert "/token" not in line["error"]
+
+
 async def test_settings_have_the_seeds_defaults_and_keep_what_is_put(api):
     before = (await api.get("/api/settings")).json
     assert {name: value for name, value in before.items() if name.startswith("notify_on_")} == {
@@ -173,7 +272,7 @@ async def test_settings_have_the_seeds_defaults_and_keep_what_is_put(api):
     [
         ({"colour": "red"}, "colour"), ({"retention_jobs": 0}, "retention_jobs"),
         ({"default_channel": "x"}, "default_channel"),
-        ({"two_person": ["backup", "launch"]}, "two_person"), ({"max_jobs_by_kind": {"launch": 1}}, "max_jobs_by_kind"),
+        ({"two_person": ["backup"]}, "two_person"), ({"max_jobs_by_kind": {"launch": 1}}, "max_jobs_by_kind"),
         ({"notify_on_backup_start": None}, "notify_on_backup_start"),
     ],
 )  # fmt: skip
@@ -181,6 +280,18 @@ async def test_refused_setting_changes_nothing(api, given, field):
     reply = await api.put("/api/settings", {"retention_jobs": 5} | given)
     assert (reply.status, reply.json["field"]) == (422, field)
     assert await Setting.all().count() == 0
+
+
+async def test_setting_that_does_nothing_yet_is_refused_with_that_reason(api):
+    assert "not available yet" in (await api.put("/api/settings", {"two_person": ["backup"]})).json["detail"]
+    assert (await api.put("/api/settings", (await api.get("/api/settings")).json)).status == 200
+
+
+def test_settings_that_wait_for_a_feature_say_so():
+    described = RuntimeSettings.model_json_schema()["properties"]
+    waiting = {name for name in described if name.startswith(("notify_", "retention_", "package_"))}
+    assert len(waiting) == 10
+    assert not [name for name in waiting if "Takes effect with" not in described[name]["description"]]
 
 
 async def test_hosts_show_whether_they_are_heard_of(api):

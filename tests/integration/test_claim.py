@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import lifecycle
-from jobs.claim import Claimant, claim_next
+from jobs import lifecycle, runtime_settings
+from jobs.claim import CANDIDATES, Claimant, claim_next
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending, NewJob
@@ -84,6 +84,47 @@ async def test_no_more_jobs_run_than_there_are_slots(opened_sqlite):
     assert [await claimed(two) for _ in range(3)] == [jobs[0].id, jobs[1].id, None]
     await end(jobs[0].id)
     assert await claimed(two) == jobs[2].id
+
+
+async def limited(**kinds):
+    await unit(partial(runtime_settings.store, {"max_jobs_by_kind": kinds}))
+
+
+async def test_kind_without_a_free_slot_lets_the_other_kinds_pass(opened):
+    await limited(backup=1)
+    first, behind, init = await pending(kind="backup"), await pending(kind="backup"), await pending()
+    assert [await claimed() for _ in range(3)] == [first.id, init.id, None]
+    await end(first.id)
+    assert await claimed() == behind.id
+
+
+async def test_crowd_of_a_full_kind_hides_no_other_kind(opened_sqlite):
+    await limited(backup=1)
+    jobs = [await pending(kind="backup", priority=1) for _ in range(CANDIDATES + 2)]
+    init = await pending()
+    assert [await claimed() for _ in range(3)] == [jobs[0].id, init.id, None]
+
+
+async def test_slots_of_a_kind_are_counted_by_host(opened_sqlite):
+    await limited(backup=1)
+    theirs, ours = await pending(kind="backup", host="other"), await pending(kind="backup")
+    assert await claimed(Claimant("other", "e", 4)) == theirs.id
+    assert await claimed() == ours.id
+
+
+async def test_kind_that_is_not_named_has_no_limit_of_its_own(opened_sqlite):
+    await limited(backup=1)
+    jobs = [await pending() for _ in range(3)]
+    assert [await claimed() for _ in range(3)] == [job.id for job in jobs]
+
+
+async def test_twenty_claims_at_once_keep_to_the_slots_of_a_kind(opened):
+    await Host.create(name="test-host")
+    await limited(repository_init=2)
+    for number in range(10):
+        await pending(lane=f"lane{number}")
+    await asyncio.gather(*(claimed(Claimant("test-host", "d", 100)) for _ in range(20)))
+    assert await Job.filter(status=JobStatus.RUNNING).count() == 2
 
 
 async def test_host_takes_only_its_own_jobs(opened_sqlite):

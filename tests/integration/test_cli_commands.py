@@ -15,10 +15,13 @@ import structlog
 import typer
 from typer.testing import CliRunner
 
+from cli import serve
 from cli.__main__ import app
 from cli.api_client import ApiError, api
 from cli.jobs import start_request
-from jobs.settings import Settings
+from cli.logging import configure_logging
+from jobs.hosts import HostTakenError
+from jobs.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +101,98 @@ def test_a_setting_that_ends_a_process_is_one_line_too(variables):
     assert told.startswith("locutus: LOCUTUS_REDIS_URL is not set.")
 
 
+@pytest.mark.parametrize(
+    ("command", "changed", "said"),
+    [
+        ("migrate", {"LOCUTUS_DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, "The database does not answer"),
+        ("up", {"LOCUTUS_DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, "The database does not answer"),
+        ("migrate", {"LOCUTUS_DATABASE_URL": "postgres://u:hunter2@a..b/d"}, "The database does not answer"),
+        ("migrate", {"LOCUTUS_DATABASE_URL": "sqlite:///proc/nope/x.db"}, "/proc/nope/x.db"),
+        ("gateway", {"LOCUTUS_REDIS_URL": "redis://:hunter2@h:abc"}, "LOCUTUS_REDIS_URL: give redis://"),
+        ("up", {"SLACK_APP_TOKEN": "xapp-hunter2"}, "Socket Mode does not exist yet"),
+        ("gateway", {"SLACK_APP_TOKEN": "xapp-hunter2"}, "Socket Mode does not exist yet"),
+    ],
+)
+def test_a_process_that_cannot_start_says_one_line_without_a_password(variables, command, changed, said):
+    variables.update(changed)
+    with killed_at_the_end(started(variables, command)) as process:
+        answer, told = process.communicate(timeout=30)
+    assert (process.returncode, answer, told.count("\n")) == (2, "", 1), told
+    assert told.startswith("locutus: ")
+    assert said in told
+    assert "hunter2" not in told
+
+
+def test_a_database_that_is_no_file_ends_migrate_at_once(variables, tmp_path):
+    variables["LOCUTUS_DATABASE_URL"] = f"sqlite://{tmp_path}"
+    with killed_at_the_end(started(variables, "migrate")) as process:
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told.count("\n")) == (2, 1), told
+    assert "unable to open database file" in told
+
+
+def test_a_token_of_socket_mode_stops_no_other_command_and_switches_nothing_on(run, variables):
+    variables["SLACK_APP_TOKEN"] = "xapp-1"
+    run("slack", "manifest", status=2)
+    made = json.loads(run("slack", "manifest", "--url", "https://x.example"))
+    assert made["settings"]["socket_mode_enabled"] is False
+    assert made["features"]["slash_commands"][0]["url"].startswith("https://x.example/")
+
+
+def broken(passphrase):
+    raise RuntimeError(f"it broke with {len(passphrase)} characters")
+
+
+def test_errors_of_libraries_are_logged_whole_but_without_the_values_of_variables(capsys):
+    configure_logging()
+    try:
+        broken("hunter" * 2)
+    except RuntimeError:
+        logging.getLogger("library").exception("failed")
+        structlog.get_logger().exception("failed too")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["failed", "failed too"]
+    for line in lines:
+        assert line["exception"].startswith("Traceback")
+        assert line["exception"].endswith("RuntimeError: it broke with 12 characters")
+        assert "hunterhunter" not in json.dumps(line)
+
+
+def failing_with(error):
+    async def fail():
+        raise error
+
+    return fail()
+
+
+def test_a_group_of_what_can_be_mended_becomes_its_first_sentence():
+    group = BaseExceptionGroup("a", [BaseExceptionGroup("b", [HostTakenError("Taken.")]), SettingsError("Other.")])
+    with pytest.raises(SettingsError, match=r"^Taken\.$"):
+        serve._run(failing_with(group))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ExceptionGroup("a", [SettingsError("b"), RuntimeError("c")])])
+def test_an_unforeseen_error_keeps_its_traceback(error):
+    with pytest.raises(type(error)) as raised:
+        serve._run(failing_with(error))
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("secrets", "missing"),
+    [
+        ({}, []),
+        ({"slack_bot_token": "x", "slack_signing_secret": "y"}, []),
+        ({"slack_bot_token": "x"}, ["SLACK_SIGNING_SECRET"]),
+        ({"slack_signing_secret": "y"}, ["SLACK_BOT_TOKEN"]),
+    ],
+)
+def test_half_a_slack_is_warned_of(data_dir, secrets, missing):
+    with structlog.testing.capture_logs() as logged:
+        serve._warn_of_half_a_slack(settings(data_dir, **secrets))
+    assert [line["missing"] for line in logged] == missing
+
+
 def test_a_repository_is_added_listed_shown_and_forgotten(run):
     added = run("repo", "add", "photos", "/srv/p.borg", "--source", "/srv", "--passphrase-command", "pass show 'a b'")
     assert added == "Repository photos is added; its jobs run on nas.\n"
@@ -135,6 +230,7 @@ def test_a_refused_chat_command_has_exit_status_1(run):
 
 
 def test_a_token_is_printed_once_and_alone(run):
+    run("repo", "add", "photos", "/srv/photos.borg", "--source", "/srv")
     token = run("token", "add", "ci", "--role", "operate", "--expires", "30d")
     assert token.startswith("locutus_")
     assert token.count("\n") == 1

@@ -65,6 +65,8 @@ async def test_redis_that_was_set_must_answer_and_keep_time(tmp_path, redis_url,
         ({"slack_bot_token": "xoxb-other", "slack_signing_secret": "0" * 32}, [FAIL]),
         ({"slack_bot_token": "xoxb-test", "slack_signing_secret": "short"}, [FAIL, OK]),
         ({"slack_signing_secret": "0" * 32}, [FAIL]),
+        ({"slack_app_token": "xapp-test"}, [FAIL]),
+        ({"slack_bot_token": "xoxb-test", "slack_app_token": "xapp-test"}, [FAIL, FAIL, OK]),
     ],
 )
 async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
@@ -72,6 +74,15 @@ async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
         found = await checks.slack(Settings(data_dir=tmp_path, slack_api_url=slack.base_url, **secrets))
     assert standings(found) == expected
     assert not any(secret in f"{finding.seen}{finding.mend}" for secret in secrets.values() for finding in found)
+
+
+async def test_socket_mode_is_not_recommended(tmp_path):
+    async with FakeSlack() as slack:
+        given = {"slack_bot_token": "xoxb-test", "slack_api_url": slack.base_url}
+        without = await checks.slack(Settings(data_dir=tmp_path, **given))
+        (unset, *_) = await checks.slack(Settings(data_dir=tmp_path, **given, slack_app_token="xapp-test"))
+    assert not any("SLACK_APP_TOKEN" in f"{finding.seen}{finding.mend}" for finding in without)
+    assert unset.mend.startswith("Unset it")
 
 
 async def test_a_gateway_that_is_not_up_is_no_failure_unless_it_was_named(tmp_path):

@@ -3,6 +3,7 @@ import time
 import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
+from structlog.testing import capture_logs
 
 from bot.card import Message, Part
 from bot.platform import ChannelRefused, ChatError, MessageGone
@@ -14,6 +15,7 @@ from tests.fakes.slack import (
     POST,
     REPLIES,
     UPDATE,
+    WHISPER,
     Bucket,
     FakeSlack,
     Limit,
@@ -234,6 +236,42 @@ async def test_proxy_of_the_environment_is_used_unless_no_proxy_names_slack(monk
     monkeypatch.setenv("no_proxy", no_proxy)
     async with SlackPlatform("xoxb-test") as platform:
         assert platform._client.proxy == proxy
+
+
+async def test_whisper_is_for_one_person_in_the_channel(slack, platform):
+    await platform.whisper(CHANNEL, "U1", "only for you")
+    (call,) = slack.called(WHISPER)
+    assert call.arguments == {"channel": "C1", "user": "U1", "text": "only for you"}
+    assert slack.messages["C1"] == []
+
+
+@pytest.mark.parametrize(
+    ("channel", "user", "said"),
+    [
+        (CHANNEL, "nobody", "user_not_found"),
+        ("slack:T1:C9", "U1", "channel_not_found"),
+        ("console", "U1", "is no Slack channel"),
+    ],
+)
+async def test_refused_whisper_is_logged_and_not_raised(slack, platform, channel, user, said):
+    with capture_logs() as logged:
+        await platform.whisper(channel, user, "only for you")
+    assert_one_warning_of_a_whisper(logged, said, slack.token)
+
+
+@pytest.mark.parametrize(("down", "said"), [("dropped", "could not be reached"), ("not json", "did not speak")])
+async def test_lost_whisper_is_logged_and_not_raised(slack, platform, down, said):
+    slack.down = down
+    with capture_logs() as logged:
+        await platform.whisper(CHANNEL, "U1", "only for you")
+    assert_one_warning_of_a_whisper(logged, said, slack.token)
+
+
+def assert_one_warning_of_a_whisper(logged, said, token):
+    (entry,) = logged
+    assert (entry["event"], entry["log_level"]) == ("slack_whisper_failed", "warning")
+    assert said in entry["reason"]
+    assert token not in str(entry)
 
 
 # The imitation itself: that it refuses what Slack refuses.

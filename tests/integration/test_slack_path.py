@@ -11,7 +11,7 @@ import pytest
 
 from jobs.models import AuditEntry, Job, RoleBinding
 from tests.fakes.instance import instance, settings_for, until
-from tests.fakes.slack import FakeSlack, block_action, sign, slash_command
+from tests.fakes.slack import WHISPER, FakeSlack, block_action, sign, slash_command
 from tests.fakes.webhook_receiver import WebhookReceiver
 
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -166,3 +166,25 @@ async def test_cancel_button_ends_the_job_and_the_card_says_who_pressed_it(
         assert (job.status, job.cancel_requested_by) == ("cancelled", f"slack:{TEAM}:{USER}")
         await until(lambda: "cancelled" in card.text)
         assert USER in str(card.content)
+
+
+async def test_click_is_answered_at_once_and_refused_in_private(tmp_path, sqlite_url, redis_url, slack, sources):
+    async with instance(slack_settings(tmp_path, sqlite_url, redis_url, slack)) as running:
+        await running.add_repository("photos", tmp_path / "repo", [sources])
+        await grant()
+        await send(running, "run photos")
+        await running.ended(2)
+        await until(lambda: slack.messages[CHANNEL])
+        slack.delay_s = {WHISPER: 2.0}
+        headers, body = block_action(
+            SIGNING_SECRET, "job.retry", "2", message=slack.messages[CHANNEL][0], user="U2", trigger_id="another"
+        )
+        begun = time.monotonic()
+        async with running.http.post("/slack/events", data=body, headers=headers) as answer:
+            assert answer.status == 200
+        assert time.monotonic() - begun < 1
+        await until(lambda: slack.called(WHISPER))
+        (whisper,) = slack.called(WHISPER)
+        assert (whisper.arguments["channel"], whisper.arguments["user"]) == (CHANNEL, "U2")
+        assert f"`locutus grant slack:{TEAM}:U2 operate`" in whisper.arguments["text"]
+        assert await Job.filter(kind="backup").count() == 1

@@ -15,10 +15,12 @@ from jobs.claim import Claimant, claim_next
 from jobs.database.connection import database
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from jobs.job_type import Parameters
 from jobs.lifecycle import Ending
 from jobs.models import AuditEntry, ChatMessage, Job, Repository, Setting
 from jobs.queue import host_queue, open_queue
-from jobs.submit import JobRequest, retry, submit
+from jobs.submit import JobRequest, accept_within, retry, submit
+from jobs.types.backup import Backup
 from jobs.view import JobStatus
 from tests.fakes.instance import repository_row
 
@@ -89,7 +91,7 @@ async def test_reference_that_no_database_takes_is_not_found(opened):
 async def test_field_of_a_bad_parameter_is_named(photos):
     with pytest.raises(InvalidRequestError) as refused:
         await submit(replace(BACKUP, parameters={"rsh": "sh"}))
-    assert refused.value.field == "rsh"
+    assert (refused.value.field, refused.value.reason) == ("rsh", "there is no such field.")
 
 
 async def test_right_on_one_repository_is_no_right_on_another(photos):
@@ -115,6 +117,77 @@ async def test_repeated_request_finds_the_first_job_when_that_has_ended(photos):
     first = await submit(replace(BACKUP, request_key="k"))
     await end(first.job)
     assert (await submit(replace(BACKUP, request_key="k"))).job.id == first.job.id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kind": "repository_init"},
+        {"repository": "music"},
+        {"repository": "nowhere"},
+        {"repository": "999"},
+        {"repository": None},
+        {"parameters": {"rsh": "sh"}},
+    ],
+)
+async def test_key_of_one_request_is_refused_for_another(photos, other):
+    await repository_row("music", Path("/m"), [])
+    first = await submit(replace(BACKUP, request_key="k"))
+    with pytest.raises(InvalidRequestError):
+        await submit(replace(BACKUP, request_key="k", **other))
+    assert await Job.all().get() == first.job
+
+
+async def test_refusal_of_a_used_key_names_it_and_the_job(photos):
+    await repository_row("music", Path("/m"), [])
+    job = (await submit(replace(BACKUP, request_key="k"))).job
+    with pytest.raises(InvalidRequestError, match=f"job #{job.id} .* new key") as refused:
+        await submit(replace(BACKUP, request_key="k", repository="music"))
+    assert refused.value.field == "Idempotency-Key"
+
+
+async def test_key_is_refused_for_other_parameters_and_not_for_the_same_in_other_words(photos, monkeypatch):
+    class Choosy(Parameters):
+        dry_run: bool = False
+
+    monkeypatch.setattr(Backup, "parameters", Choosy)
+    first = await submit(replace(BACKUP, request_key="k"))
+    again = await submit(replace(BACKUP, request_key="k", parameters={"dry_run": False}))
+    assert again.job.id == first.job.id
+    with pytest.raises(InvalidRequestError, match="Idempotency-Key"):
+        await submit(replace(BACKUP, request_key="k", parameters={"dry_run": True}))
+
+
+async def test_repeated_request_finds_the_first_job_by_the_repositorys_number_and_after_its_removal(photos):
+    first = await submit(replace(BACKUP, request_key="k"))
+    by_number = replace(BACKUP, request_key="k", repository=str(photos.id))
+    assert (await submit(by_number)).job.id == first.job.id
+    await photos.delete()
+    for again in (by_number, replace(BACKUP, request_key="k")):
+        assert (await submit(again)).job.id == first.job.id
+
+
+async def test_of_two_requests_with_one_key_at_once_the_other_is_refused(opened):
+    for name in ("photos", "music"):
+        await repository_row(name, Path(f"/{name}"), [])
+    asked = (submit(replace(BACKUP, request_key="k", repository=name)) for name in ("photos", "music"))
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Accepted", "InvalidRequestError"]
+    assert await Job.all().count() == 1
+
+
+async def test_request_is_accepted_within_a_greater_unit_or_not_at_all(opened):
+    await repository_row("photos", Path("/r"), [])
+
+    async def accepted_and_broken_off():
+        await accept_within(BACKUP)
+        raise ConflictError("no")
+
+    with pytest.raises(ConflictError):
+        await unit(accepted_and_broken_off)
+    assert (await Job.all().count(), await AuditEntry.all().count()) == (0, 0)
+    job = await unit(partial(accept_within, BACKUP))
+    assert (await Job.get()).id == job.id
 
 
 async def test_fifty_requests_with_one_key_at_once_make_one_job(opened):

@@ -1,8 +1,12 @@
 """Every job type declares all that the rest is derived from."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from jobs.borg.events import ArchiveProgress
+from jobs.borg.statistics import ArchiveStatistics
 from jobs.errors import InvalidRequestError
 from jobs.job_type import Parameters, Run, Target
 from jobs.types import JOB_TYPES, job_type
@@ -57,6 +61,17 @@ def test_backup_names_archive_sources_and_excludes():
     assert arguments[arguments.index("--") :] == ("--", "/r::photos-1", "/home", "-weird")
     assert arguments.count("--exclude") == 2
     assert arguments[arguments.index("-x") - 1] == "--exclude"
+
+
+def test_backup_leaves_behind_what_the_repository_holds():
+    archive = ArchiveStatistics(
+        "a" * 64, "photos-1", datetime(2026, 1, 2, tzinfo=UTC), 2.0, 30, 20, 10, 3, "b" * 64, 4096
+    )
+    backup = JOB_TYPES["backup"]
+    assert backup.result_of_archive(archive).repository == {
+        "last_backup": archive.started_at, "borg_id": "b" * 64, "size": 4096
+    }  # fmt: skip
+    assert "size" not in backup.result_of_archive(replace(archive, cache_unique_csize=None)).repository
 
 
 def test_last_event_of_a_backup_does_not_wipe_its_figures():

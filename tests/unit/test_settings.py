@@ -35,6 +35,16 @@ def elsewhere(tmp_path, monkeypatch):
         ("LOCUTUS_HOST_LOST_AFTER", "2d", "host_lost_after", timedelta(days=2)),
         ("LOCUTUS_DATABASE_URL", "postgres://u:p@h/d", "database_url", "postgres://u:p@h/d"),
         ("LOCUTUS_PUBLIC_URL", "https://x.org/", "base_url", "https://x.org"),
+        ("LOCUTUS_BIND", "0.0.0.0:8484", "base_url", "http://127.0.0.1:8484"),
+        ("LOCUTUS_BIND", "[::]:8484", "base_url", "http://[::1]:8484"),
+        ("LOCUTUS_BIND", ":::8484", "base_url", "http://[::1]:8484"),
+        ("LOCUTUS_BIND", "[fe80::2]:8484", "base_url", "http://[fe80::2]:8484"),
+        ("LOCUTUS_BIND", "backup.lan:80", "base_url", "http://backup.lan:80"),
+        ("LOCUTUS_PUBLIC_URL", "http://[::1]:8484/locutus", "base_url", "http://[::1]:8484/locutus"),
+        ("LOCUTUS_REDIS_URL", "redis://u:p@h:6379/1", "redis_url", "redis://u:p@h:6379/1"),
+        ("LOCUTUS_REDIS_URL", "rediss://h", "redis_url", "rediss://h"),
+        ("LOCUTUS_REDIS_URL", "unix:///run/r.sock", "redis_url", "unix:///run/r.sock"),
+        ("LOCUTUS_DATABASE_URL", "postgresql:///d", "database_url", "postgresql:///d"),
         ("LOCUTUS_SLACK_API_URL", "http://127.0.0.1:1/api", "slack_api_url", "http://127.0.0.1:1/api/"),
         ("LOCUTUS_ALLOW_PRIVATE_WEBHOOK_TARGETS", "true", "allow_private_webhook_targets", True),
     ],
@@ -62,6 +72,31 @@ def test_setting_is_read(monkeypatch, variable, text, name, value):
         ("LOCUTUS_HOST_LOST_AFTER", "0h"),
         ("LOCUTUS_HOST_LOST_AFTER", "99999999999999d"),
         ("LOCUTUS_HOST", "x" * 256),
+        ("LOCUTUS_HOST", "bad/host x"),
+        ("LOCUTUS_HOST", "-nas"),
+        ("LOCUTUS_REDIS_URL", "http://x"),
+        ("LOCUTUS_REDIS_URL", "foo:bar"),
+        ("LOCUTUS_REDIS_URL", "redis://:hunter2@h:abc"),
+        ("LOCUTUS_REDIS_URL", "redis://:hunter2@h:99999"),
+        ("LOCUTUS_REDIS_URL", "redis://:hunter2@[h"),
+        ("LOCUTUS_REDIS_URL", "redis://:hunter2@h?colour=blue"),
+        ("LOCUTUS_REDIS_URL", "unix://redis.sock"),
+        ("LOCUTUS_DATABASE_URL", "postgres://u:hunter2@h:abc/d"),
+        ("LOCUTUS_DATABASE_URL", "postgres://u:hunter2/@h/d"),
+        ("LOCUTUS_DATABASE_URL", "postgres://u:hunter2@[h/d"),
+        ("LOCUTUS_DATABASE_URL", "sqlite://"),
+        ("LOCUTUS_PUBLIC_URL", "not a url"),
+        ("LOCUTUS_PUBLIC_URL", "locutus.example.org"),
+        ("LOCUTUS_PUBLIC_URL", "https://u:hunter2@x.org"),
+        ("LOCUTUS_PUBLIC_URL", "https://x.org/?a=b"),
+        ("LOCUTUS_PUBLIC_URL", "https://x..org"),
+        ("LOCUTUS_URL", "http://x.org:abc"),
+        ("LOCUTUS_SLACK_API_URL", "ftp://slack.com/api/"),
+        ("LOCUTUS_ADMIN_TOKEN", "hunter2"),
+        ("LOCUTUS_ADMIN_TOKEN", "hunter2 hunter2"),
+        ("LOCUTUS_ADMIN_TOKEN", "hunter2-hunter²"),
+        ("LOCUTUS_TOKEN", "hunter2\nX-Header: x"),
+        ("SLACK_BOT_TOKEN", "xoxb-hunter2\r\n"),
         ("LOCUTUS_SECRET_KEY", "too-short"),
         ("LOCUTUS_SECRET_KEY", f"{'k' * 32},too-short"),
         ("LOCUTUS_SECRET_KEY", f"{'k' * 32},"),
@@ -117,13 +152,13 @@ def test_every_secret_is_one_of_these():
 
 
 def test_environment_comes_before_file_and_file_before_dotenv(monkeypatch, tmp_path):
-    (tmp_path / ".env").write_text("LOCUTUS_ADMIN_TOKEN=dotenv\nLOCUTUS_MAX_JOBS=7\n")
-    assert load_settings().admin_token.get_secret_value() == "dotenv"
-    (tmp_path / "secret").write_text("file")
+    (tmp_path / ".env").write_text("LOCUTUS_ADMIN_TOKEN=of-the-dotenv\nLOCUTUS_MAX_JOBS=7\n")
+    assert load_settings().admin_token.get_secret_value() == "of-the-dotenv"
+    (tmp_path / "secret").write_text("of-the-file")
     monkeypatch.setenv("LOCUTUS_ADMIN_TOKEN_FILE", str(tmp_path / "secret"))
-    assert load_settings().admin_token.get_secret_value() == "file"
-    monkeypatch.setenv("LOCUTUS_ADMIN_TOKEN", "environment")
-    assert load_settings().admin_token.get_secret_value() == "environment"
+    assert load_settings().admin_token.get_secret_value() == "of-the-file"
+    monkeypatch.setenv("LOCUTUS_ADMIN_TOKEN", "of-the-environment")
+    assert load_settings().admin_token.get_secret_value() == "of-the-environment"
     assert load_settings().max_jobs == 7
 
 

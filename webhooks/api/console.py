@@ -12,10 +12,11 @@ from bot.console.content import restored
 from jobs.access import Role
 from jobs.database.unit import reader
 from jobs.models import ConsoleMessage
+from jobs.submit import IDEMPOTENCY_KEY
 from jobs.threads import CONSOLE
 from webhooks.api.fields import Body
 from webhooks.api.jobs import RowId, find_job
-from webhooks.api.started import IDEMPOTENCY_KEY, request_key
+from webhooks.api.started import request_key
 from webhooks.route import Call, Route
 
 LONGEST_COMMAND = 4000

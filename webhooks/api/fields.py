@@ -1,16 +1,20 @@
 """Field types that several resources share."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from jobs.field_errors import TIME
 from jobs.models import SUBJECT_LENGTH
 from jobs.repository_fields import Channel, RepositoryName
 
 SUBJECT = re.compile(
     r"slack:[A-Z0-9]+:(usergroup:)?[A-Z0-9]+|discord:[0-9]+:(role:)?[0-9]+|token:[a-z0-9][a-z0-9._-]{0,62}"
 )
+
+RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 RoleName = Literal["view", "operate", "administer"]
 TokenName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -32,4 +36,19 @@ def _subject(text: str) -> str:
     return text
 
 
+def _written_out(given: object) -> object:
+    # Pydantic takes numbers, too, as seconds or milliseconds since 1970.
+    if not (isinstance(given, str) and RFC3339.fullmatch(given)):
+        raise ValueError(TIME)
+    return given
+
+
+def _in_range(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(TIME) from error
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_range)]
 Subject = Annotated[str, StringConstraints(max_length=SUBJECT_LENGTH), AfterValidator(_subject)]

@@ -11,12 +11,12 @@ from jobs.access import Role
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
 from jobs.repository_fields import Channel
-from jobs.submit import JobRequest, submit
+from jobs.submit import IDEMPOTENCY_KEY, JobRequest, submit
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
 from webhooks.api.job_logs import LogQuery, stream_log
 from webhooks.api.jobs import WaitQuery, find_job, show_job
-from webhooks.api.started import IDEMPOTENCY_KEY, Started, request_key, started
+from webhooks.api.started import Started, request_key, started
 from webhooks.route import Answer, Call, Route
 
 REPOSITORY = "repo"

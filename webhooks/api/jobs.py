@@ -5,7 +5,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from tortoise.queryset import QuerySet
 
 from jobs.access import Principal, Role
@@ -14,10 +14,11 @@ from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.models import Job
 from jobs.present import view
-from jobs.submit import JobRequest, retry
+from jobs.submit import IDEMPOTENCY_KEY, JobRequest, retry
 from jobs.view import JobStatus, JobView
+from webhooks.api.fields import Moment
 from webhooks.api.job_logs import LogQuery, stream_log
-from webhooks.api.started import GREATEST_WAIT_S, IDEMPOTENCY_KEY, Started, request_key, started
+from webhooks.api.started import GREATEST_WAIT_S, Started, request_key, started
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
 from webhooks.visibility import limited_to
@@ -37,8 +38,8 @@ class JobsQuery(PageQuery):
     host: Word | None = None
     scheduled_job_id: RowId | None = None
     parent_id: RowId | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class WaitQuery(BaseModel):

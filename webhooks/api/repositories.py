@@ -14,10 +14,12 @@ from jobs.errors import NotFoundError
 from jobs.models import Archive, Repository
 from jobs.repositories import Asker, add, change, remove
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange
+from webhooks.api.made import made
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
 from webhooks.visibility import limited_to
 
+COLLECTION, ONE = "/api/repositories", "/api/repositories/{repo}"
 DERIVED = frozenset({"archives", "passphrase_from", "init_job_id"})
 
 
@@ -90,7 +92,7 @@ async def add_repository(call: Call[NewRepository, None]) -> Answer:
     added = await add(_asker(call), call.body, default_host=call.context.settings.host)
     answer = (await present([added.repository]))[0]
     answer.init_job_id = added.init_job.id if added.init_job else None
-    return Answer(answer, headers={"Location": f"{call.context.settings.base_url}/api/repositories/{answer.id}"})
+    return made(call, f"{COLLECTION}/{answer.id}", answer)
 
 
 async def change_repository(call: Call[RepositoryChange, None]) -> RepositoryAnswer:
@@ -107,8 +109,6 @@ async def remove_repository(call: Plain) -> None:
 def _asker(call: Call[Any, Any]) -> Asker:
     return Asker(call.principal, call.origin)
 
-
-COLLECTION, ONE = "/api/repositories", "/api/repositories/{repo}"
 
 ROUTES = (
     Route(

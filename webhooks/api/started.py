@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from jobs.errors import InvalidRequestError
 from jobs.models import Job
+from jobs.submit import IDEMPOTENCY_KEY
 from webhooks.route import Answer, Call
 
-IDEMPOTENCY_KEY = "Idempotency-Key"
 KEY_LENGTH = 150
 GREATEST_WAIT_S = 60
 

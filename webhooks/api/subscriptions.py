@@ -3,6 +3,8 @@
 import base64
 import binascii
 import secrets
+import socket
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -13,11 +15,13 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstrai
 
 from jobs.access import Role
 from jobs.database.unit import unit
-from jobs.errors import ConflictError
+from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import Subscription
 from webhooks.api.fields import Body, RepositoryNames
+from webhooks.api.made import made
+from webhooks.guarded_resolver import is_public
 from webhooks.resource import Resource
-from webhooks.route import Call, Route
+from webhooks.route import Answer, Call, Route
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's prefix, not a secret
 SECRET_BYTES = range(24, 65)
@@ -83,7 +87,7 @@ class SubscriptionChange(Body):
 
 
 class SubscriptionAnswer(BaseModel):
-    """A subscription without its secret."""
+    """A subscription without its secret. `repositories` is empty when all that it named were removed."""
 
     id: int
     url: str
@@ -108,16 +112,19 @@ def present(row: Subscription) -> SubscriptionAnswer:
 SUBSCRIPTIONS = Resource("/api/subscriptions", "subscription", Subscription, SubscriptionAnswer, present)
 
 
-async def subscribe(call: Call[NewSubscription, None]) -> MadeSubscription:
+async def subscribe(call: Call[NewSubscription, None]) -> Answer:
     """Add an endpoint."""
-    made = None if call.body.secret else new_secret()
-    secret = call.body.secret.get_secret_value() if call.body.secret else str(made)
+    _require_public(call, call.body.url)
+    fresh = None if call.body.secret else new_secret()
+    secret = call.body.secret.get_secret_value() if call.body.secret else str(fresh)
     row = await unit(partial(_subscribe, call, _encrypted(call, secret)))
-    return MadeSubscription(**present(row).model_dump(), secret=made)
+    return made(call, f"{SUBSCRIPTIONS.path}/{row.id}", MadeSubscription(**present(row).model_dump(), secret=fresh))
 
 
 async def alter(call: Call[SubscriptionChange, None]) -> SubscriptionAnswer:
     """Change the fields given."""
+    if "url" in call.body.model_fields_set:
+        _require_public(call, call.body.url)
     return present(await unit(partial(_alter, call)))
 
 
@@ -134,10 +141,29 @@ async def _alter(call: Call[SubscriptionChange, None]) -> Subscription:
         given["secret"] = _encrypted(call, call.body.secret.get_secret_value())
     if given.get("enabled"):
         given["disabled_reason"] = None
-    row.update_from_dict(given)
-    await row.save()
+    if given:
+        # No other column: a repository may just be leaving the list.
+        await row.update_from_dict(given).save(update_fields=list(given))
     await SUBSCRIPTIONS.record(call, "change", row, fields=sorted(call.body.model_fields_set))
     return row
+
+
+def _require_public(call: Call[Any, Any], url: str) -> None:
+    """Refuse what can be seen not to be public; where a name leads is looked at whenever a webhook is sent."""
+    if call.context.settings.allow_private_webhook_targets:
+        return
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    literal = _literal_address(host)
+    if host == "localhost" or host.endswith(".localhost") or (literal and not is_public(literal)):
+        raise InvalidRequestError(
+            "url", f"{host} is no public address. LOCUTUS_ALLOW_PRIVATE_WEBHOOK_TARGETS=true would allow it."
+        )
+
+
+def _literal_address(host: str) -> str | None:
+    with suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(host))  # also 127.1 and 0x7f000001, as the resolver takes them
+    return host if ":" in host else None
 
 
 def _encrypted(call: Call[Any, None], secret: str) -> str:

@@ -4,17 +4,19 @@ from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from tortoise.exceptions import IntegrityError
 
 from jobs.access import Role
+from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import ApiToken, RoleBinding
-from webhooks.api.fields import Body, RoleName, TokenName
+from webhooks.api.fields import Body, Moment, RoleName, TokenName
+from webhooks.api.made import made
 from webhooks.authentication import ADMIN_NAME, digest, new_token, subject_of
 from webhooks.resource import Resource
-from webhooks.route import Call, Route
+from webhooks.route import Answer, Call, Route
 
 
 class NewToken(Body):
@@ -22,14 +24,14 @@ class NewToken(Body):
 
     name: TokenName
     role: RoleName
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class TokenChange(Body):
     """What can change of a token; its name is its identity and stays."""
 
     role: RoleName = "view"
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class TokenAnswer(BaseModel):
@@ -61,16 +63,17 @@ async def _forget_bindings(row: ApiToken) -> None:
 TOKENS = Resource("/api/tokens", "token", ApiToken, TokenAnswer, present, removed=_forget_bindings)
 
 
-async def make(call: Call[NewToken, None]) -> MadeToken:
+async def make(call: Call[NewToken, None]) -> Answer:
     """Make a token."""
     if call.body.name == ADMIN_NAME:
         raise InvalidRequestError("name", f"{ADMIN_NAME} is the bootstrap token's name. Choose another one.")
+    _still_to_come(call.body.expires_at)
     token = new_token()
     try:
         row = await unit(partial(_make, call, digest(token)))
     except IntegrityError as error:
         raise ConflictError(f"There is a token called {call.body.name} already. Choose another name.") from error
-    return MadeToken(**present(row).model_dump(), token=token)
+    return made(call, f"{TOKENS.path}/{row.id}", MadeToken(**present(row).model_dump(), token=token))
 
 
 async def alter(call: Call[TokenChange, None]) -> TokenAnswer:
@@ -86,10 +89,18 @@ async def _make(call: Call[NewToken, None], token_digest: str) -> ApiToken:
 
 async def _alter(call: Call[TokenChange, None]) -> ApiToken:
     row = await TOKENS.find(call.id)
-    row.update_from_dict(call.body.model_dump(exclude_unset=True))
+    given = call.body.model_dump(exclude_unset=True)
+    if given.get("expires_at") != row.expires_at:
+        _still_to_come(given.get("expires_at"))
+    row.update_from_dict(given)
     await row.save()
     await TOKENS.record(call, "change", row, name=row.name, role=row.role)
     return row
+
+
+def _still_to_come(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= now():
+        raise InvalidRequestError("expires_at", "this time is past. Give a later one, or remove the token to end it.")
 
 
 ROUTES = (
