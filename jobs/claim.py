@@ -40,7 +40,8 @@ async def _claim(claimant: Claimant) -> Job | None:
     host = await Host.filter(name=claimant.host).select_for_update().first()
     if host is not None and host.data_directory_id not in {None, claimant.data_directory_id}:
         return None  # another data directory has taken the name over
-    running = await Job.filter(host=claimant.host, status=JobStatus.RUNNING).count()
+    here = Job.filter(host=claimant.host, data_directory_id=claimant.data_directory_id)
+    running = await here.filter(status=JobStatus.RUNNING).count()
     if running >= claimant.max_jobs:
         return None
     full = await _full_kinds(claimant.host) if running else []
