@@ -18,6 +18,14 @@ from jobs.database.connection import database, migrate
 from jobs.queue import open_queue
 
 POSTGRES_USER = "locutus"
+TIMEOUTS_S = {"unit": 30, "integration": 120, "faults": 180}
+"""By folder; several times what a test takes on a quiet machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUTS_S[item.path.parent.name]))
 
 
 @pytest.fixture(autouse=True, scope="session")

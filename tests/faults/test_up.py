@@ -11,12 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from cli.embedded_redis import LONGEST_SOCKET_PATH, socket_path
 from tests.conftest import free_port
-
-pytestmark = pytest.mark.timeout(120)
 
 
 class Up:

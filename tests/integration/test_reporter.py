@@ -339,7 +339,7 @@ async def test_twenty_threads_at_once_are_all_shown_within_slacks_limits(opened_
     async with reporting(slack, opened_sqlite, budget=Budget(*BUDGETS["slack"])):
         for number, job in enumerate(jobs):
             state = "failed" if number == 7 else "completed"
-            await until(lambda job=job, state=state: shows(slack, job.id, state), timeout_s=45)
+            await until(lambda job=job, state=state: shows(slack, job.id, state), timeout_s=90)
         await until(lambda: shows(slack, jobs[7].id, "failed", ("failure",)))
     for number, job in enumerate(jobs):
         assert_one_thread(slack, job.id, "failed" if number == 7 else "completed")
