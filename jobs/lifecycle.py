@@ -28,7 +28,7 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     FAILED: frozenset(),
     CANCELLED: frozenset(),
 }
-EVENTS = {
+EVENTS: Mapping[JobStatus, outbox.EventName] = {
     RUNNING: "job.started",
     COMPLETED: "job.completed",
     FAILED: "job.failed",

@@ -3,6 +3,7 @@
 import json
 import secrets
 from functools import partial
+from typing import Literal, get_args
 
 from jobs import queue
 from jobs.clock import now
@@ -10,10 +11,11 @@ from jobs.database.unit import after_commit
 from jobs.models import Delivery, Job, Subscription
 from jobs.present import view
 
-EVENT_NAMES = ("job.started", "job.completed", "job.failed", "job.cancelled")
+EventName = Literal["job.started", "job.completed", "job.failed", "job.cancelled"]
+EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
 
 
-async def announce(job: Job, event: str) -> None:
+async def announce(job: Job, event: EventName) -> None:
     """Inside a unit: one delivery per enabled subscription that wants `event` of the job's repository."""
     for subscription in await Subscription.filter(enabled=True):
         if event not in subscription.events or not _wants(subscription, job):

@@ -20,7 +20,6 @@ from jobs.database.unit import finish_units
 
 BELL = "locutus:bell"
 CLAIM_FUNCTION = "claim_jobs"
-SERVICE_QUEUE = "locutus:service"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
 RECONNECT_S = 0.5

@@ -8,10 +8,9 @@ from stat import S_ISREG
 from jobs.models import Repository
 from jobs.secrets import HostKey, SecretUnreadableError
 from worker.ask import ask
+from worker.secret_pipe import SECRET_LIMIT
 
 COMMAND_TIMEOUT_S = 30
-LONGEST_BYTES = 4096
-"""As much as an empty pipe is sure to take at once (PIPE_BUF, pipe(7))."""
 _TRY_IT = "Try it on the host, as the worker's user."
 
 
@@ -42,8 +41,8 @@ def _usable(output: bytes, source: str) -> bytes:
     secret = output.rstrip(b"\r\n")
     if not secret:
         raise PassphraseUnavailableError(f"{source} gives an empty passphrase. Correct it, then run this again.")
-    if len(secret) > LONGEST_BYTES:
-        raise PassphraseUnavailableError(f"{source} gives more than {LONGEST_BYTES} bytes. Name the right one.")
+    if len(secret) > SECRET_LIMIT:
+        raise PassphraseUnavailableError(f"{source} gives more than {SECRET_LIMIT} bytes. Name the right one.")
     return secret
 
 
@@ -55,7 +54,7 @@ def _from_file(path: Path) -> bytes:
                 raise PassphraseUnavailableError(
                     f"The passphrase file {path} is not a regular file. Name the right one."
                 )
-            return file.read(LONGEST_BYTES + 2)
+            return file.read(SECRET_LIMIT + 2)
     except OSError as error:
         raise PassphraseUnavailableError(
             f"The passphrase file {path} can't be read ({error.strerror}). Check the path and its permissions."
@@ -65,7 +64,7 @@ def _from_file(path: Path) -> bytes:
 async def _from_command(argv: list[str]) -> bytes:
     program = f"The passphrase command {argv[0]}"
     try:
-        reply = await ask(argv, COMMAND_TIMEOUT_S, LONGEST_BYTES + 2)
+        reply = await ask(argv, COMMAND_TIMEOUT_S, SECRET_LIMIT + 2)
     except TimeoutError:
         raise PassphraseUnavailableError(f"{program} gave no answer in {COMMAND_TIMEOUT_S} s. {_TRY_IT}") from None
     except OSError as error:

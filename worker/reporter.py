@@ -159,7 +159,6 @@ class Reporter:
         await self._shown(row, claim, address, content, final=final)
 
     async def _shown(self, row: ChatMessage, claim: str, address: str, content: Wanted, *, final: bool) -> None:
-        # `claimed_until` becomes the time of the call: from it the next edit's distance is reckoned.
         mine = ChatMessage.filter(Q(address__isnull=True) | Q(address=address), id=row.id)
         recorded = await mine.filter(claim=claim).update(
             state="sent",

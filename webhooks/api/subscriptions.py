@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
@@ -17,6 +17,7 @@ from jobs.access import Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import Subscription
+from jobs.outbox import EventName
 from webhooks.api.fields import Body, RepositoryNames
 from webhooks.api.made import made
 from webhooks.guarded_resolver import is_public
@@ -27,7 +28,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's prefix, not a secret
 SECRET_BYTES = range(24, 65)
 URL_LENGTH = 2048
 
-EventName = Literal["job.started", "job.completed", "job.failed", "job.cancelled"]
 ENDS: tuple[EventName, ...] = ("job.completed", "job.failed", "job.cancelled")
 
 
