@@ -6,7 +6,7 @@ itself from time to time. Entries are JSON; nothing is ever unpickled.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from jobs.database.unit import finish_units
@@ -75,6 +76,20 @@ class Ear:
         return True
 
 
+class CancellableSend(AbstractConnection):
+    """A connection on which a send that is cancelled stays cancelled.
+
+    redis-py 5 sends under `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes as the send
+    ends (python/cpython issue 86296): the cancelled task would run on for ever.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        before = _cancellations()
+        await super().send_packed_command(command, check_health)
+        if _cancellations() > before:
+            raise asyncio.CancelledError
+
+
 class Queue:
     """A connection to Redis, made lazily and made again: neither its start nor its absence stops anything."""
 
@@ -82,6 +97,7 @@ class Queue:
         pool = ConnectionPool.from_url(
             url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=ANSWER_TIMEOUT_S, health_check_interval=30
         )
+        pool.connection_class = type("CancellableConnection", (CancellableSend, pool.connection_class), {})
         self.redis = ArqRedis(connection_pool=pool, job_serializer=serialize, job_deserializer=deserialize)
         self._ears: set[Ear] = set()
 
@@ -159,6 +175,11 @@ async def open_queue(url: str) -> AsyncIterator[Queue]:
         await asyncio.gather(listener, return_exceptions=True)
         _current.reset(token)
         await queue.close()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def current_queue() -> Queue:

@@ -106,3 +106,14 @@ async def test_queue_is_only_where_it_was_opened(redis_url):
         assert queue.current_queue() is here
     with pytest.raises(NoQueueError):
         queue.current_queue()
+
+
+async def test_listener_ends_when_it_is_cancelled_at_any_moment(redis_url):
+    for steps in range(40):
+        async with open_queue(redis_url) as here:
+            listening = asyncio.create_task(here.listen())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            listening.cancel()
+            done, _ = await asyncio.wait([listening], timeout=10)
+            assert done, f"after {steps} steps"
