@@ -68,7 +68,7 @@ async def _candidates(host: str, full_kinds: list[str]) -> list[Job]:
         ready = ready.filter(Q(lane__isnull=True) | Q(lane__not_in=list(taken)))
     if full_kinds:
         ready = ready.filter(kind__not_in=full_kinds)
-    return await ready.order_by("-priority", "id").limit(CANDIDATES)
+    return await ready.order_by("queue_rank", "id").limit(CANDIDATES)
 
 
 async def _started(job: Job, claimant: Claimant) -> Job | None:

@@ -7,7 +7,7 @@ in its transaction; who must hear of it is told after the commit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,10 @@ EVENTS: Mapping[JobStatus, outbox.EventName] = {
     FAILED: "job.failed",
     CANCELLED: "job.cancelled",
 }
+HOST_LOST = "host_lost"
+"""The error code of a job whose host is gone: what became of its run is unknown, and may yet be told."""
+PRIORITY_STEP = timedelta(hours=6)
+"""How much earlier a job counts as asked for with each step of priority, so that nothing waits for ever."""
 
 
 class StaleMoveError(Exception):
@@ -83,7 +87,8 @@ class NewJob:
 async def create(new: NewJob) -> Job:
     """Inside a unit: write a pending job with its thread, and wake its host after the commit."""
     columns = {name: getattr(new, name) for name in NewJob.__slots__ if name != "channel"}
-    job = await Job.create(**columns, status=PENDING)
+    rank = int((now() - new.priority * PRIORITY_STEP).timestamp() * 1000)
+    job = await Job.create(**columns, status=PENDING, queue_rank=rank)
     await threads.open_thread(job, new.channel)
     after_commit(partial(queue.wake_host, job.host))
     after_commit(partial(queue.ring, job.id))
@@ -108,18 +113,28 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
     return started
 
 
-async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = None, reason: str | None = None) -> None:
-    """Inside a unit: `running → pending` for a run that provably never started; the next one is a new attempt.
+async def put_back(
+    job_id: int,
+    attempt: int,
+    *,
+    not_before: datetime | None = None,
+    reason: str | None = None,
+    costs_retry: bool = False,
+) -> None:
+    """Inside a unit: `running → pending`; the next one is a new attempt.
 
-    There is no next one when somebody asked for the job's end meanwhile: it is cancelled.
+    It costs no retry where the run provably never started. There is no next attempt when somebody asked for the job's
+    end meanwhile: it is cancelled.
     """
-    columns = {
+    columns: dict[str, Any] = {
         "attempt": attempt + 1,
+        "retries": F("retries") + int(costs_retry),
         "started_at": None,
         "running_lock": None,
         "data_directory_id": None,
         "not_before": not_before,
         "error_message": reason,
+        "progress": {},
     }
     await _move(job_id, attempt, PENDING, columns)
     job = await Job.get(id=job_id)
@@ -130,7 +145,10 @@ async def put_back(job_id: int, attempt: int, *, not_before: datetime | None = N
 
 
 async def end(job_id: int, attempt: int, ending: Ending) -> Job:
-    """Inside a unit: move to a final state, free the lane, and write what follows from it (the outbox)."""
+    """Inside a unit: move to a final state, free the lane, and write what follows from it (the outbox).
+
+    A job that had been given up with its host keeps its state, and the ending is noted as late.
+    """
     columns: dict[str, Any] = {
         "completed_at": ending.ended_at or now(),
         "warnings": ending.warnings,
@@ -141,7 +159,11 @@ async def end(job_id: int, attempt: int, ending: Ending) -> Job:
         columns["progress"] = ending.progress.model_dump(mode="json")
     if not ending.keep_lane:
         columns["running_lock"] = None
-    await _move(job_id, attempt, ending.status, columns)
+    try:
+        await _move(job_id, attempt, ending.status, columns)
+    except StaleMoveError:
+        await _note_late(job_id, attempt, ending)
+        return await Job.get(id=job_id)
     job = await Job.get(id=job_id)
     await outbox.announce(job, EVENTS[ending.status])
     await threads.close_thread(job)
@@ -170,5 +192,22 @@ def sources_of(target: JobStatus) -> list[JobStatus]:
 async def _move(job_id: int, attempt: int, target: JobStatus, columns: Mapping[str, Any]) -> None:
     movable = Job.filter(id=job_id, attempt=attempt, status__in=sources_of(target))
     if not await movable.update(status=target, revision=F("revision") + 1, **columns):
-        raise StaleMoveError(f"Job {job_id}, attempt {attempt}, can't become {target}: it has been moved already.")
+        raise _stale(job_id, attempt, target)
     after_commit(partial(queue.ring, job_id))
+
+
+async def _note_late(job_id: int, attempt: int, ending: Ending) -> None:
+    given_up = Job.filter(id=job_id, attempt=attempt, status=FAILED, error_code=HOST_LOST, late_status__isnull=True)
+    columns = {} if ending.keep_lane else {"running_lock": None}
+    if not await given_up.update(late_status=ending.status, revision=F("revision") + 1, **columns):
+        raise StaleMoveError(
+            f"Job {job_id}, attempt {attempt}, can't become {ending.status}: it has been moved already."
+        )
+    job = await Job.get(id=job_id)
+    await threads.reopen_thread(job)
+    after_commit(partial(queue.wake_host, job.host))
+    after_commit(partial(queue.ring, job_id))
+
+
+def _stale(job_id: int, attempt: int, target: JobStatus) -> StaleMoveError:
+    return StaleMoveError(f"Job {job_id}, attempt {attempt}, can't become {target}: it has been moved already.")

@@ -68,7 +68,9 @@ class Job(Model):
     """One job of any kind, from its acceptance to its end.
 
     `request_key` makes a repeated request find the first job; `running_lock` holds the lane while the job may touch it;
-    `attempt` fences every write of a run; `revision` grows with each change that a person could see.
+    `attempt` fences every write of a run, `retries` counts those of them that followed a failure; `queue_rank` orders
+    what waits; `revision` grows with each change that a person could see. `late_status` is how a job ended after all
+    that had been given up with its host.
     """
 
     id = fields.IntField(primary_key=True)
@@ -86,7 +88,9 @@ class Job(Model):
     running_lock = fields.CharField(max_length=64, null=True, unique=True)
     data_directory_id = fields.CharField(max_length=64, null=True)
     attempt = fields.IntField(default=1, db_default=1)
+    retries = fields.IntField(default=0, db_default=0)
     priority = fields.IntField(default=0, db_default=0)
+    queue_rank = fields.BigIntField(default=0, db_default=0)
     not_before = fields.DatetimeField(null=True)
     archive_name = fields.CharField(max_length=255, null=True)
     progress: dict[str, Any] = fields.JSONField[dict[str, Any]](default=dict)
@@ -94,6 +98,7 @@ class Job(Model):
     warnings = fields.IntField(default=0, db_default=0)
     error_code = fields.CharField(max_length=63, null=True)
     error_message = fields.TextField(null=True)
+    late_status = fields.CharField(max_length=16, null=True)
     requested_by = fields.CharField(max_length=SUBJECT_LENGTH)
     cancel_requested_by = fields.CharField(max_length=SUBJECT_LENGTH, null=True)
     origin = fields.CharField(max_length=63)
@@ -114,7 +119,7 @@ class Job(Model):
         table = "jobs"
         table_description = "jobs of every kind"
         indexes = (
-            Index(fields=("host", "status")),
+            Index(fields=("host", "status", "queue_rank")),
             Index(fields=("repository_id", "kind", "id")),
             Index(fields=("status", "id")),
         )

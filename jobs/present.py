@@ -22,6 +22,7 @@ def view(job: Job, *, base_url: str = "") -> JobView:
         warnings=job.warnings,
         error_code=job.error_code,
         error_message=job.error_message,
+        late_status=JobStatus(job.late_status) if job.late_status else None,
         archive_name=job.archive_name,
         logs_url=f"{base_url}/api/jobs/{job.id}/logs",
         requested_by=job.requested_by,

@@ -33,6 +33,11 @@ async def close_thread(job: Job) -> None:
         )
 
 
+async def reopen_thread(job: Job) -> None:
+    """Inside a unit: have the thread of an ended job shown anew, as something was learned of it."""
+    await ChatMessage.filter(job_id=job.id).update(settled=False)
+
+
 def platform_of(channel: str) -> str:
     """The platform that `slack:TEAM:CHANNEL`, `discord:GUILD:CHANNEL` or `console` is on."""
     return channel.partition(":")[0]

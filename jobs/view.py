@@ -63,6 +63,7 @@ class JobView(BaseModel):
     warnings: int
     error_code: str | None
     error_message: str | None
+    late_status: JobStatus | None
     archive_name: str | None
     logs_url: str
     requested_by: str

@@ -58,6 +58,7 @@ def job(status="running", progress=FIGURES, **changes):
         "archive_name": None,
         "logs_url": "/api/backup/logs/7",
         "requested_by": "slack:T1:U1",
+        "late_status": None,
         "cancelled_by": None,
         "origin": "slack",
         "priority": "normal",
