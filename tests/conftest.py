@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli.logging import configure_logging
 from jobs.database.connection import database, migrate
@@ -20,6 +21,9 @@ from jobs.queue import open_queue
 POSTGRES_USER = "locutus"
 TIMEOUTS_S = {"unit": 30, "integration": 120, "faults": 180}
 """By folder; several times what a test takes on a quiet machine."""
+
+settings.register_profile("locutus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("locutus")  # how fast the machine is says nothing about the code
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
