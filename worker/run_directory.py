@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -71,8 +71,8 @@ class RunSpecification:
     """What the supervisor runs, and for how long. It is stored and readable: no secret belongs into it.
 
     `start_before_s` is on CLOCK_BOOTTIME, after which borg is not started; `timeout_s` counts from borg's start. With
-    `interrupt_first` (borg create) the end begins with SIGINT to the group; then, or else at once, come SIGTERM to borg
-    alone and SIGKILL to the group, each after the patience of the step before. Raises ValueError.
+    `interrupt_first` (borg create) the end begins with SIGINT; then, or else at once, come SIGTERM and SIGKILL, each
+    after the patience of the step before, and only the last to the whole group. Raises ValueError.
     """
 
     job_id: int
@@ -107,7 +107,7 @@ class RunSpecification:
         """Raises UnknownVersionError, or another ValueError where the content is no specification."""
         fields = json.loads(content)
         _require_version(int(fields["version"]), "specification")
-        return cls(**{**fields, "argv": tuple(fields["argv"])})
+        return cls(**{**_known(fields, cls), "argv": tuple(fields["argv"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,12 @@ class Exit:
             return None
         _require_version(int(match[3]), "exit record")
         fields = json.loads(match[4])
-        return cls(**{**fields, "reason": ExitReason(fields["reason"])})
+        return cls(**{**_known(fields, cls), "reason": ExitReason(fields["reason"])})
+
+
+def _known(fields: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
+    """What this release knows of a record; what the next one adds under the same version is passed over."""
+    return {field.name: fields[field.name] for field in dataclasses.fields(record) if field.name in fields}
 
 
 def _require_version(version: int, what: str) -> None:

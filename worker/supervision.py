@@ -46,7 +46,6 @@ def _compiled(source: Path) -> Path:
 
 
 SOURCE = Path(__file__).with_name("supervisor.py")
-SUPERVISOR = _compiled(SOURCE)
 LOCK_PATIENCE_S = 1.0
 LOCK_RETRY_S = 0.01
 PID_RETRY_S = 0.02
@@ -101,13 +100,25 @@ def start(
 def cancel(run: RunDirectory, reason: str) -> None:
     """Ask for the end of a run; one that has not begun will not begin. Raises OSError."""
     make(run)
-    run.cancel_file.touch()  # before the pid is looked for: the supervisor does it the other way round
+    try:
+        run.cancel_file.touch()  # before the pid is looked for: the supervisor does it the other way round
+    except OSError:  # not even an empty file has room: to a supervisor on record the signal says it all
+        if not _interrupt(run):
+            raise
+        return
     with contextlib.suppress(OSError):  # a full disk may cost the reason, not the cancel
         run.cancel_file.write_text(reason)
+    _interrupt(run)
+
+
+def _interrupt(run: RunDirectory) -> bool:
+    """Signal a supervisor that it is to end borg; whether there is one on record."""
     supervisor = run.supervisor()
     with _process(supervisor["pid"] if supervisor else None) as pidfd:
-        if pidfd is not None and _is_there(supervisor):
-            _send(pidfd, signal.SIGTERM)
+        if pidfd is None or not _is_there(supervisor):
+            return False
+        _send(pidfd, signal.SIGINT)
+        return True
 
 
 def refuse(run: RunDirectory) -> bool:
@@ -131,14 +142,15 @@ def refuse(run: RunDirectory) -> bool:
 
 
 async def ended(run: RunDirectory) -> None:
-    """Return when the supervisor is gone, whoever started it; at once if it is."""
+    """Return when the supervisor is gone, whoever started it, or at least has recorded the exit; at once if it has."""
     while await asyncio.to_thread(run.supervised):
         supervisor = await asyncio.to_thread(run.supervisor)
         with _process(supervisor["pid"] if supervisor else None) as pidfd:
             if pidfd is not None and await asyncio.to_thread(_is_there, supervisor):
                 await _end_of(pidfd)
-            else:
-                await asyncio.sleep(PID_RETRY_S)  # only in its first moments has a supervisor no pid on record
+        if await asyncio.to_thread(run.exit) is not None:
+            break  # who still holds the lock is a worker that was paused as it shared it with the supervisor
+        await asyncio.sleep(PID_RETRY_S)  # only in its first moments has a supervisor no pid on record
     if child := _children.pop(run.path, None):
         await asyncio.to_thread(child.wait)
 
@@ -149,14 +161,15 @@ async def end_orphan(run: RunDirectory) -> None:
     Ask `borg_alive` afterwards: what sleeps in the kernel, or runs as another user, outlives any signal.
     """
     specification = await asyncio.to_thread(run.specification)
-    for number, _, patience_s in stop_steps(dataclasses.asdict(specification)):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                while await asyncio.to_thread(run.borg_alive):
-                    await _signal_holders(run.borg_lock, number)
+    for number, patience_s in stop_steps(dataclasses.asdict(specification)):
+        deadline = time.monotonic() + patience_s
+        while await asyncio.to_thread(run.borg_alive):
+            await _signal_holders(run.borg_lock, number, patience_s)
+            if time.monotonic() > deadline:  # asked last: on a busy host a step may come late, but none is left out
+                break
 
 
-async def _signal_holders(lock: Path, number: int) -> None:
+async def _signal_holders(lock: Path, number: int, patience_s: float) -> None:
     """Signal all that hold this lock and wait for their end; what they forked meanwhile is left to the next round."""
     with contextlib.ExitStack() as opened:
         found = await asyncio.to_thread(_holders, lock)
@@ -165,8 +178,10 @@ async def _signal_holders(lock: Path, number: int) -> None:
         holders = [pidfd for pid in proven if (pidfd := pidfds.get(pid)) is not None]
         for pidfd in holders:
             _send(pidfd, number)
-        for pidfd in holders:
-            await _end_of(pidfd)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                for pidfd in holders:
+                    await _end_of(pidfd)
         if not holders:  # another user's, or between two forks
             await asyncio.sleep(PID_RETRY_S)
 
@@ -213,7 +228,7 @@ def _start_supervisor(
     where = (run.path.resolve(), str(lock), str(ready_end))
     with run.stdout.open("ab") as stdout, run.log.open("ab") as log:
         _children[run.path] = child = subprocess.Popen(
-            [sys.executable, "-I", "-S", SUPERVISOR, *where, *specification.order(), "--", *specification.argv],
+            [sys.executable, "-I", "-S", _compiled(SOURCE), *where, *specification.order(), "--", *specification.argv],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -239,9 +254,9 @@ def _process(pid: int | None) -> Iterator[int | None]:
 
 
 def _is_there(recorded: Mapping[str, Any] | None) -> bool:
-    """Whether the pid on record is still that process's, if only as a zombie's."""
+    """Whether the pid on record is still that process's, if only as a zombie's; a later release may record more."""
     with contextlib.suppress(OSError):
-        return recorded is not None and identity(recorded["pid"]) == recorded
+        return recorded is not None and identity(recorded["pid"]).items() <= recorded.items()
     return False
 
 

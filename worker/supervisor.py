@@ -120,11 +120,11 @@ class Borg:
         if (now := time.monotonic()) < self.alarm:
             return
         self.stop("timeout")
-        number, whole_group, patience_s = self.steps[0]
+        number, patience_s = self.steps[0]
         self.steps = self.steps[1:] or self.steps
         self.alarm = now + patience_s
         with errors_ignored:  # a program that has become another user can't be signalled
-            (os.killpg if whole_group else os.kill)(self.pid, number)
+            (os.killpg if number == signal.SIGKILL else os.kill)(self.pid, number)
 
     def reap(self, lost_bytes: int) -> "dict[str, Any]":
         _, status = os.waitpid(self.pid, 0)
@@ -140,16 +140,16 @@ class Borg:
         )
 
 
-def stop_steps(specification: "Mapping[str, Any]") -> list[tuple[int, bool, float]]:
-    """How borg is ended, as (signal, to its whole group, seconds until the next step); the last step is repeated.
+def stop_steps(specification: "Mapping[str, Any]") -> list[tuple[int, float]]:
+    """How borg is ended, as (signal, seconds until the next step); the last step is repeated.
 
-    Only create heeds SIGINT (a checkpoint, after the file at hand). SIGTERM goes to borg alone: the ssh beside it
-    must live until the repository's lock is given back.
+    Only create heeds SIGINT (a checkpoint, after the file at hand). SIGINT and SIGTERM are for borg alone: the ssh
+    beside it must live until the checkpoint is there and the lock given back. SIGKILL is for the whole group.
     """
     patience_s = specification["terminate_patience_s"]
-    steps: list[tuple[int, bool, float]] = [(signal.SIGTERM, False, patience_s), (signal.SIGKILL, True, patience_s)]
+    steps: list[tuple[int, float]] = [(signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)]
     if specification["interrupt_first"]:
-        steps.insert(0, (signal.SIGINT, True, specification["interrupt_patience_s"]))
+        steps.insert(0, (signal.SIGINT, specification["interrupt_patience_s"]))
     return steps
 
 
@@ -214,8 +214,8 @@ def follow(borg: Borg, output: "Output", log: "Log", wake: int) -> None:
         if borg.pidfd in ready:
             break
         if wake in ready:  # with nobody asking for it, a SIGTERM is the host going down: that is no cancel
-            os.read(wake, PIPE_SIZE)
-            borg.stop("cancelled" if os.path.exists("cancel") else "exited")
+            asked = signal.SIGINT in os.read(wake, PIPE_SIZE) or os.path.exists("cancel")
+            borg.stop("cancelled" if asked else "exited")
         borg.heed_alarm()
         log.publish_progress()
         select.select([borg.pidfd], [], [], GATHER_S)  # let lines gather: one wake-up each costs more than the lines

@@ -5,60 +5,28 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.supervised import (
+    DEADLINE_S,
+    ENVIRONMENT,
+    borg_environment,
+    borg_locks,
+    eventually,
+    python,
+    specification,
+)
 from worker import supervision
-from worker.run_directory import ExitReason, RunDirectory, RunSpecification, RunState
+from worker.run_directory import ExitReason, RunDirectory, RunState
 from worker.supervision import AlreadyStartedError, cancel, end_orphan, ended, refuse, start
 
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 SECRET = b"correct horse battery staple"
-DEADLINE_S = 20.0
-
-
-def boot_clock():
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def specification(*argv, **fields):
-    return RunSpecification(
-        **{
-            "job_id": 1,
-            "attempt": 1,
-            "kind": "backup",
-            "argv": argv,
-            "timeout_s": 30.0,
-            "start_before_s": boot_clock() + 30.0,
-            "interrupt_patience_s": 0.5,
-            "terminate_patience_s": 0.5,
-            **fields,
-        }
-    )
-
-
-def python(source, *arguments):
-    return (sys.executable, "-I", "-S", "-c", source, *arguments)
-
-
-def watch(condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
-
-
-async def eventually(condition):
-    """Wait until something holds of a foreign process."""
-    return await asyncio.to_thread(watch, condition)
 
 
 def read(path):
@@ -89,13 +57,7 @@ async def run_to_end(run, *argv, environment=ENVIRONMENT, secret=None, **fields)
 class TestBorg:
     @pytest.fixture
     def environment(self, tmp_path):
-        return {
-            **ENVIRONMENT,
-            "BORG_BASE_DIR": str(tmp_path / "base"),
-            "BORG_REPO": str(tmp_path / "repository"),
-            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
-            "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
-        }
+        return borg_environment(tmp_path)
 
     def borg(self, environment, *arguments, passphrase=SECRET):
         given = {**environment, "BORG_PASSPHRASE": passphrase.decode()}
@@ -140,7 +102,7 @@ class TestBorg:
         assert run.exit().reason is ExitReason.CANCELLED
         assert run.exit().code == 143
         assert self.borg(environment, "list", "--short") == ""
-        assert not (sources.parent / "repository" / "lock.exclusive").exists()
+        assert borg_locks(sources.parent) == []
 
 
 class TestWhatBorgInherits:
@@ -242,53 +204,7 @@ class TestOutput:
         assert result.duration_s < 5
         assert run.borg_alive()
         await asyncio.wait_for(end_orphan(run), DEADLINE_S)
-        assert not run.borg_alive()
-
-
-class TestFullDisk:
-    @pytest.fixture
-    def run(self, tmp_path):
-        if os.geteuid() != 0 or shutil.which("mount") is None:
-            pytest.skip("mounting a small file system needs root")
-        mounted = tmp_path / "mounted"
-        mounted.mkdir()
-        size = ["-o", "size=64k,nr_inodes=100"]
-        if subprocess.run(
-            ["mount", "-t", "tmpfs", *size, "tmpfs", mounted], check=False, capture_output=True
-        ).returncode:
-            pytest.skip("this machine does not permit mounting")
-        yield RunDirectory.of(mounted, 1, 1)
-        subprocess.run(["umount", mounted], check=True)
-
-    async def test_exit_is_recorded_on_a_disk_without_a_free_block(self, run):
-        result = await run_to_end(run, "sh", "-c", "seq 100000 >&2; exit 3")
-        assert os.statvfs(run.path).f_bfree == 0
-        assert (result.reason, result.code) == (ExitReason.EXITED, 3)
-        assert result.lost_bytes == 588_895 - run.log.stat().st_size
-
-    async def test_run_whose_exit_has_no_room_never_starts(self, run):
-        self.fill(run.path.parent)
-        with pytest.raises(OSError, match="No space left"):
-            await asyncio.to_thread(start, run, specification("true"), ENVIRONMENT, None)
-        assert run.state() is RunState.NEVER_STARTED
-
-    async def test_run_that_can_record_nothing_but_its_exit_says_so_there(self, run):
-        run.path.mkdir()
-        reserved = specification("touch", str(run.path / "ran"))
-        run.spec_file.write_bytes(reserved.to_json())
-        run.exit_file.write_bytes(bytes(4096))
-        self.fill(run.path.parent)
-        started = await asyncio.to_thread(start, run, reserved, ENVIRONMENT, None)
-        await ended(run)
-        assert (started.borg_pid, started.failure.reason) == (None, ExitReason.NOT_STARTED)
-        assert started.failure.errno == errno.ENOSPC
-        assert refuse(run)
-
-    def fill(self, directory):
-        with (directory / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-            while filler.write(bytes(4096)):
-                pass
-        assert os.statvfs(directory).f_bfree == 0
+        await eventually(lambda: not run.borg_alive())
 
 
 class TestStart:
@@ -420,38 +336,10 @@ class TestRefuse:
         assert len(wins) == 20
 
 
-RECORDER = """
-import os, signal, sys, time
-def record(number, frame):
-    os.write(1, f"{sys.argv[1]} {signal.Signals(number).name}\\n".encode())
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, record)
-if sys.argv[1] == "leader" and os.fork() == 0:
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys.argv[2], "member", ""])
-if sys.argv[1] == "member":
-    os.write(1, b"ready\\n")
-while True:
-    time.sleep(60)
-"""
-
-
 class TestEnd:
     async def start_and_wait(self, run, wanted, sign):
         await asyncio.to_thread(start, run, wanted, ENVIRONMENT, None)
         await eventually(lambda: sign in run.stdout.read_text())
-
-    @pytest.mark.parametrize(
-        ("interrupt_first", "expected"),
-        [(True, {"leader SIGINT", "member SIGINT", "leader SIGTERM"}), (False, {"leader SIGTERM"})],
-    )
-    async def test_group_is_interrupted_leader_terminated_group_killed(self, run, interrupt_first, expected):
-        wanted = specification(*python(RECORDER, "leader", RECORDER), interrupt_first=interrupt_first)
-        await self.start_and_wait(run, wanted, "ready")
-        await asyncio.to_thread(cancel, run, "enough")
-        await asyncio.wait_for(ended(run), DEADLINE_S)
-        assert set(run.stdout.read_text().splitlines()) == {"ready"} | expected
-        assert (run.exit().reason, run.exit().code) == (ExitReason.CANCELLED, -signal.SIGKILL)
-        await eventually(lambda: not run.borg_alive())
 
     @pytest.mark.parametrize(
         ("trap", "code"),
@@ -463,18 +351,6 @@ class TestEnd:
         await asyncio.to_thread(cancel, run, "enough")
         await asyncio.wait_for(ended(run), DEADLINE_S)
         assert (run.exit().reason, run.exit().code) == (ExitReason.CANCELLED, code)
-
-    async def test_second_cancel_does_not_hurry_the_first(self, run):
-        wanted = specification(
-            *python(RECORDER, "member"), interrupt_first=True, interrupt_patience_s=1.0, terminate_patience_s=0.1
-        )
-        await self.start_and_wait(run, wanted, "ready")
-        begun = time.monotonic()
-        for _ in range(3):
-            await asyncio.to_thread(cancel, run, "enough")
-        await asyncio.wait_for(ended(run), DEADLINE_S)
-        assert run.stdout.read_text().splitlines() == ["ready", "member SIGINT", "member SIGTERM"]
-        assert time.monotonic() - begun > 1.0
 
     async def test_run_cancelled_before_it_began_never_begins(self, run, tmp_path):
         await asyncio.to_thread(cancel, run, "changed my mind")
@@ -493,7 +369,7 @@ class TestEnd:
         await asyncio.to_thread(cancel, run, "too late")
         assert run.exit() == result
 
-    async def test_time_limit_holds_without_a_worker(self, run):
+    async def test_time_limit_ends_the_run(self, run):
         result = await run_to_end(run, "sleep", "30", timeout_s=0.2)
         assert (result.reason, result.code) == (ExitReason.TIMEOUT, -signal.SIGTERM)
         assert result.duration_s < 5

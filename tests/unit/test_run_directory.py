@@ -127,8 +127,8 @@ def test_directory_is_named_by_job_and_attempt(tmp_path):
 @pytest.mark.parametrize(
     ("interrupt_first", "expected"),
     [
-        (True, [(signal.SIGINT, True, 30.0), (signal.SIGTERM, False, 10.0), (signal.SIGKILL, True, 10.0)]),
-        (False, [(signal.SIGTERM, False, 10.0), (signal.SIGKILL, True, 10.0)]),
+        (True, [(signal.SIGINT, 30.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)]),
+        (False, [(signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)]),
     ],
 )
 def test_borg_is_asked_before_it_is_killed(interrupt_first, expected):
