@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 INSTALL_SELF := $(INSTALL) --no-deps --no-build-isolation -e .
 APT_INSTALL := $(AS_ROOT) deploy/apt-install
 
-.PHONY: help setup demo test check format lock migration bench clean packages-runtime packages-test
+.PHONY: help setup demo test check format lock migration bench chaos clean packages-runtime packages-test
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: setup ## run a first backup of real files and show its thread
 	@deploy/demo
 
 test: packages-test $(VENV)/development.stamp ## run every test against real borg, Redis and PostgreSQL
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(VENV)/development.stamp ## lint, types, import layers, documentation
 	$(BIN)/ruff check
@@ -36,6 +36,10 @@ format: $(VENV)/development.stamp ## put the code into its form
 
 bench: packages-test $(VENV)/development.stamp ## measure what docs/performance.md quotes, each figure beside its anchor
 	$(BIN)/python -m benchmarks
+
+MINUTES ?= 15
+chaos: packages-test $(VENV)/development.stamp ## kill everything at random under load, and count: make chaos MINUTES=15
+	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES)
 
 lock: $(VENV)/development.stamp ## resolve the dependencies anew, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --group build pyproject.toml -o requirements.lock

@@ -51,7 +51,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def locutus_up(**environment: str) -> AsyncIterator[Running]:
     directory = Path(tempfile.mkdtemp(prefix="locutus-bench-"))
-    port = _free_port()
+    port = free_port()
     given = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
@@ -84,7 +84,7 @@ async def _ready(http: aiohttp.ClientSession) -> None:
             await asyncio.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

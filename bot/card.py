@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from bot import wording
 from bot.figures import SEPARATOR, Bar, figures_of, last_activity, share_done
+from jobs.types import JOB_TYPES
 from jobs.view import JobStatus, JobView
 
 LOG_TAIL_LINES = 15
@@ -23,6 +24,11 @@ _MARKS = {
     JobStatus.CANCELLED: "–",
 }
 _WARNING_MARK = "!"
+_LATE = {
+    JobStatus.COMPLETED: "it had completed after all",
+    JobStatus.FAILED: "it had failed",
+    JobStatus.CANCELLED: "it had been cancelled",
+}
 _ORIGINS = {"slack": "Slack", "discord": "Discord", "api": "API", "cli": "command line", "hook": "webhook"}
 _PEOPLE = {"slack": "Slack user", "discord": "Discord user"}
 
@@ -100,18 +106,16 @@ def job_card(
     job: JobView,
     *,
     words: KindWords | None = None,
-    waits_for: str | None = None,
-    silent_since: datetime | None = None,
     chain: Sequence[JobView] = (),
 ) -> Message:
     """The root message: what, where, who, state, buttons. It shows no progress and so changes only with the state.
 
-    `waits_for` names what a pending job stands behind, such as `#5`; `chain` holds the jobs that follow this one.
+    `chain` holds the jobs that follow this one.
     """
     return replace(
         _message(job, Part.CARD, _title(job, words)),
         fields=(*_facts(job), *_cancelled_by(job), *_chain(chain)),
-        lines=_situation(job, waits_for, silent_since),
+        lines=_situation(job, with_place=True),
         buttons=_buttons(job),
     )
 
@@ -121,18 +125,20 @@ def progress_message(
     *,
     now: datetime,
     words: KindWords | None = None,
-    waits_for: str | None = None,
-    silent_since: datetime | None = None,
 ) -> Message:
-    """The message in the thread that is edited until the job ends, and then holds the final figures or the reason."""
-    situation = _situation(job, waits_for, silent_since)
+    """The message in the thread that is edited until the job ends, and then holds the final figures or the reason.
+
+    What a job waits for stands in it, the place in the queue does not: that is for the card to follow.
+    """
+    situation = _situation(job, with_place=False)
     if job.status is JobStatus.RUNNING:
         return _running(job, words, now, situation)
     completed = job.status is JobStatus.COMPLETED
     figures = figures_of(job.progress, alive=False, new_in=" in the repository") if completed else None
+    left_behind = _left_behind(job) if job.status is JobStatus.CANCELLED else None
     return replace(
         _message(job, Part.PROGRESS, _title(job, words)),
-        lines=tuple(filter(None, (figures, *situation))),
+        lines=tuple(filter(None, (figures, left_behind, *situation))),
         fields=tuple(_cancelled_by(job)),
     )
 
@@ -192,23 +198,41 @@ def _state(job: JobView) -> str:
     return f"#{job.id} {job.status}{warnings}{took}"
 
 
-def _situation(job: JobView, waits_for: str | None, silent_since: datetime | None) -> tuple[str, ...]:
+def _situation(job: JobView, *, with_place: bool) -> tuple[str, ...]:
     """Why the job is where it is: what it waits for, since when its host is silent, what the error or warning was."""
     message = (_sentence(job.error_message),) if job.error_message else ()
-    silent = (f"host silent since {wording.moment(silent_since)}",) if silent_since else ()
+    silent = (f"host silent since {wording.moment(job.host_silent_since)}",) if job.host_silent_since else ()
     if job.status is JobStatus.PENDING:
-        return (_waiting(job, waits_for), *silent, *message)
+        return (_waiting(job, with_place=with_place), *silent, *message)
     if job.status is JobStatus.RUNNING:
         return silent
-    return message or (("no reason was recorded",) if job.status is JobStatus.FAILED else ())
+    if job.status is JobStatus.FAILED:
+        message = message or ("no reason was recorded",)
+    return (*message, *_told_late(job))
 
 
-def _waiting(job: JobView, waits_for: str | None) -> str:
-    if waits_for:
-        return f"waiting for {_short(waits_for)}"
+def _told_late(job: JobView) -> Iterator[str]:
+    if job.late_status is not None:
+        yield f"the host returned: {_LATE[job.late_status]}"
+
+
+def _left_behind(job: JobView) -> str | None:
+    """What a cancelled run's last message says of the repository's lock, where the error does not say it."""
+    said = job.progress.progress_message
+    return _sentence(said) if said and said != job.error_message else None
+
+
+def _waiting(job: JobView, *, with_place: bool) -> str:
+    if job.waits_for:
+        place = _place(job.queue_place) if with_place and job.queue_place else ""
+        return f"waiting for {_sentence(job.waits_for)}{place}"
     if job.not_before:
         return f"waiting until {wording.moment(job.not_before)}"
     return f"waiting for {_short(job.host)}"
+
+
+def _place(number: int) -> str:
+    return ", next in the queue" if number == 1 else f", place {number} in the queue"
 
 
 def _facts(job: JobView) -> Iterator[Field]:
@@ -247,10 +271,15 @@ def _who(subject: str) -> str:
 
 def _buttons(job: JobView) -> tuple[Button, ...]:
     if not job.status.final:
-        return (Button("job.cancel", str(job.id), "Cancel", "danger"),)
-    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        return (Button("job.cancel", str(job.id), "Cancel", "danger"),) if _cancellable(job) else ()
+    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED} and job.late_status is not JobStatus.COMPLETED:
         return (Button("job.retry", str(job.id), "Retry"),)
     return ()
+
+
+def _cancellable(job: JobView) -> bool:
+    kind = JOB_TYPES.get(job.kind)
+    return kind is None or job.status is JobStatus.PENDING or kind.cancellable(job.progress)
 
 
 def _short(name: str) -> str:

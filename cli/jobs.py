@@ -137,6 +137,18 @@ async def cancel(job_id: JobId, *, as_json: AsJson = False) -> None:
 
 @jobs.command()
 @command
+async def forget(job_id: JobId, *, as_json: AsJson = False) -> None:
+    """Give up a job whose host is gone for good, and free its repository for others."""
+    async with api(load_settings()) as client:
+        job = await client.post(f"/api/jobs/{job_id}/forget")
+    if as_json:
+        say_json(job)
+    else:
+        say(f"Job #{job_id} is {job['status']} and holds no repository. Should its host return, it says how it ended.")
+
+
+@jobs.command()
+@command
 async def retry(
     job_id: JobId,
     *,
@@ -196,7 +208,7 @@ async def ended(client: Api, job_id: int) -> JobView:
 async def say_if_nobody_works(client: Api) -> None:
     """A hint for whoever waits for a job that no worker will take."""
     if "workers" in (await client.get("/readyz"))["degraded"]:
-        note("A host's worker has not been heard of for minutes. Its jobs wait until it is: `locutus up` starts one.")
+        note("A host's worker is silent. Its jobs wait until it is: `locutus up` starts one.")
 
 
 def progress(job: JobView) -> Message:

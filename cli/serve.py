@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
@@ -29,6 +33,7 @@ from jobs.settings import Settings, SettingsError, load_settings
 from worker.app import WorkerContext, WorkerRole, run_worker
 
 OPEN_TO_OTHERS = 0o077
+LEAVE_WITHIN_S = 4.5
 MENDABLE = (DatabaseNotMigratedError, DatabaseUnavailableError, HostTakenError, SettingsError)
 """What the person who starts a process can mend: a sentence says it, and no traceback."""
 
@@ -61,12 +66,15 @@ def worker(
     host: Annotated[str | None, typer.Option(help="The host name whose jobs it runs.")] = None,
     role: Annotated[WorkerRole, typer.Option(help="host runs jobs, service shows and delivers them.")] = WorkerRole.ALL,
     replace_host: Annotated[bool, typer.Option(help="Take the host's name over from another data directory.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="At SIGTERM wait for the runs to end; a second one leaves.")
+    ] = False,
 ) -> None:
     """Run one worker of a fleet."""
     settings = load_settings(**({"host": host} if host else {}))
     require_redis(settings)
     make_data_directory(settings)
-    _run(_worker(settings, role, replace_host=replace_host))
+    _run(_worker(settings, role, replace_host=replace_host, drain=drain))
 
 
 def migrate() -> None:
@@ -127,10 +135,12 @@ async def _up(settings: Settings, *, replace_host: bool) -> None:
         await migrate_database(settings.database_url)
         queue = await opened.enter_async_context(storage(settings, redis_url))
         # The worker first: its host's key is published before the gateway says that it is ready.
-        await opened.enter_async_context(_working(settings, queue, WorkerRole.ALL, replace_host=replace_host))
+        working = await opened.enter_async_context(_working(settings, queue, WorkerRole.ALL, replace_host=replace_host))
         await opened.enter_async_context(served(settings, gateway_app(settings, queue, secret_box(settings))))
         _log.info("up", url=settings.base_url, data_dir=str(settings.data_dir), host=settings.host)
         await until_stopped()
+        _leave_soon()
+        working.task.cancel()  # now, and not after the gateway's last request: nothing more is claimed
 
 
 async def _gateway(settings: Settings) -> None:
@@ -139,16 +149,30 @@ async def _gateway(settings: Settings) -> None:
     async with storage(settings) as queue, served(settings, gateway_app(settings, queue, secrets)):
         _log.info("gateway_up", url=settings.base_url)
         await until_stopped()
+        _leave_soon()
 
 
-async def _worker(settings: Settings, role: WorkerRole, *, replace_host: bool) -> None:
-    async with storage(settings) as queue, _working(settings, queue, role, replace_host=replace_host):
+async def _worker(settings: Settings, role: WorkerRole, *, replace_host: bool, drain: bool) -> None:
+    async with storage(settings) as queue, _working(settings, queue, role, replace_host=replace_host) as working:
         _log.info("worker_up", host=settings.host, role=role)
         await until_stopped()
+        if drain:
+            await _drained(working)
+        _leave_soon()
+
+
+@dataclass(frozen=True, slots=True)
+class _Working:
+    """A worker beside something else; `draining` has it end once its runs have."""
+
+    task: "asyncio.Task[None]"
+    draining: asyncio.Event
 
 
 @contextlib.asynccontextmanager
-async def _working(settings: Settings, queue: Queue, role: WorkerRole, *, replace_host: bool) -> AsyncIterator[None]:
+async def _working(
+    settings: Settings, queue: Queue, role: WorkerRole, *, replace_host: bool
+) -> AsyncIterator[_Working]:
     """A worker beside the body; the body ends when the worker fails, the worker when the body ends."""
     secrets = None if role is WorkerRole.HOST else secret_box(settings)
     async with chat_platforms(settings) as platforms, asyncio.TaskGroup() as tasks:
@@ -156,8 +180,34 @@ async def _working(settings: Settings, queue: Queue, role: WorkerRole, *, replac
         context = WorkerContext(settings, queue, role, platforms, secrets, replace_host)
         working = tasks.create_task(run_worker(context, ready))
         await _either(working, ready)
-        yield
+        yield _Working(working, context.draining)
         working.cancel()
+
+
+async def _drained(working: _Working) -> None:
+    """Wait for the end of the worker's runs, or for somebody who does not want to."""
+    working.draining.set()
+    impatient = asyncio.create_task(until_stopped())
+    try:
+        await asyncio.wait({working.task, impatient}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+
+
+def _leave_soon() -> None:
+    """See to it that this process has left in time: what else would hold it, such as a database that does not answer
+    or a dead mount, is cut off as a kill would do it, which everything here survives.
+    """
+    timer = threading.Timer(LEAVE_WITHIN_S, _leave)
+    timer.daemon = True
+    timer.start()
+
+
+def _leave() -> None:
+    _log.warning("stop_cut_short", after_s=LEAVE_WITHIN_S)
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _either(working: "asyncio.Task[None]", ready: asyncio.Event) -> None:

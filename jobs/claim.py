@@ -1,9 +1,12 @@
 """Which job a host runs next. Called on every wake-up, after every end, by the sweep; a needless call does nothing."""
 
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
+from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.exceptions import IntegrityError
 from tortoise.expressions import Q
 from tortoise.functions import Count
@@ -19,6 +22,7 @@ from jobs.types import job_type
 from jobs.view import JobStatus
 
 CANDIDATES = 50
+LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,37 @@ class Claimant:
     host: str
     data_directory_id: str
     max_jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How many jobs run on one host, by data directory and kind."""
+
+    counts: Mapping[tuple[str | None, str], int]
+
+    def in_directory(self, data_directory_id: str | None) -> int:
+        """Those that take a slot of the worker with this data directory."""
+        return sum(count for (directory, _), count in self.counts.items() if directory == data_directory_id)
+
+    def has_reached(self, kind: str, limit: int) -> bool:
+        """Whether `limit` jobs of the kind run on the host."""
+        return sum(count for (_, running_kind), count in self.counts.items() if running_kind == kind) >= limit
+
+
+async def running_on(hosts: Collection[str], using_db: BaseDBAsyncClient | None = None) -> dict[str, Running]:
+    """What runs on each of the hosts."""
+    rows = Job.filter(host__in=list(hosts), status=JobStatus.RUNNING).using_db(using_db).annotate(running=Count("id"))
+    columns = ("host", "data_directory_id", "kind")
+    counts: dict[str, dict[tuple[str | None, str], int]] = {host: {} for host in hosts}
+    for host, directory, kind, count in await rows.group_by(*columns).values_list(*columns, "running"):
+        counts[host][directory, kind] = count
+    return {host: Running(of_host) for host, of_host in counts.items()}
+
+
+def is_due() -> Q:
+    """The jobs whose time has come: another try is never further away than that, unless a clock was set back."""
+    set_back = Q(attempt__gt=1, not_before__gt=now() + LONGEST_WAIT)
+    return Q(not_before__isnull=True) | Q(not_before__lte=now()) | set_back
 
 
 async def claim_next(claimant: Claimant) -> Job | None:
@@ -40,30 +75,26 @@ async def _claim(claimant: Claimant) -> Job | None:
     host = await Host.filter(name=claimant.host).select_for_update().first()
     if host is not None and host.data_directory_id not in {None, claimant.data_directory_id}:
         return None  # another data directory has taken the name over
-    here = Job.filter(host=claimant.host, data_directory_id=claimant.data_directory_id)
-    running = await here.filter(status=JobStatus.RUNNING).count()
-    if running >= claimant.max_jobs:
+    running = (await running_on([claimant.host]))[claimant.host]
+    taken = running.in_directory(claimant.data_directory_id)
+    if taken >= claimant.max_jobs:
         return None
-    full = await _full_kinds(claimant.host) if running else []
+    full = await _full_kinds(running) if taken else []
     for job in await _candidates(claimant.host, full):
         if started := await _started(job, claimant):
             return started
     return None
 
 
-async def _full_kinds(host: str) -> list[str]:
+async def _full_kinds(running: Running) -> list[str]:
     """The kinds of which `max_jobs_by_kind` allows no more on the host than run there."""
     limits = (await runtime_settings.load()).max_jobs_by_kind
-    if not limits:
-        return []
-    running = Job.filter(host=host, status=JobStatus.RUNNING, kind__in=list(limits))
-    counted = await running.annotate(running=Count("id")).group_by("kind").values_list("kind", "running")
-    return [kind for kind, count in counted if count >= limits[kind]]
+    return [kind for kind, limit in limits.items() if running.has_reached(kind, limit)]
 
 
 async def _candidates(host: str, full_kinds: list[str]) -> list[Job]:
     taken = await Job.filter(running_lock__isnull=False).values_list("running_lock", flat=True)
-    ready = Job.filter(Q(not_before__isnull=True) | Q(not_before__lte=now()), host=host, status=JobStatus.PENDING)
+    ready = Job.filter(is_due(), host=host, status=JobStatus.PENDING)
     if taken:
         ready = ready.filter(Q(lane__isnull=True) | Q(lane__not_in=list(taken)))
     if full_kinds:

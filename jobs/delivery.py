@@ -2,6 +2,8 @@
 
 A try is claimed until a moment that lies behind the longest call, so that two workers never send one delivery at the
 same time, and the claim of one that died runs out: at least once. A success is recorded whoever holds the claim.
+
+A moment that lies further ahead than it can was written before the clock was set back: it counts as past.
 """
 
 import json
@@ -22,6 +24,9 @@ from jobs.models import Delivery, Subscription
 RETRY_OFFSETS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1
 LONGEST_RETRY_AFTER_S = 86_400.0
+LONGEST_CLAIM = timedelta(minutes=2)
+"""Of every lease, and of what the clocks of two workers may differ."""
+LONGEST_DELAY = timedelta(seconds=LONGEST_RETRY_AFTER_S) + LONGEST_CLAIM
 GONE = 410
 
 _log = structlog.get_logger()
@@ -83,7 +88,7 @@ def absolute_links(payload: str, base_url: str) -> str:
 
 async def due(at: datetime, *, limit: int, excluding: Collection[int] = ()) -> list[Delivery]:
     """The unclaimed deliveries that may be tried now, oldest first, with their subscriptions; not of those excluded."""
-    rows = _sendable().filter(_unclaimed(at), due_at__lte=at)
+    rows = _sendable().filter(_unclaimed(at), _is_due(at))
     if excluding:
         rows = rows.filter(subscription_id__not_in=list(excluding))
     return await rows.order_by("due_at", "id").limit(limit).select_related("subscription")
@@ -158,4 +163,9 @@ def _sendable() -> QuerySet[Delivery]:
 
 
 def _unclaimed(at: datetime) -> Q:
-    return Q(claimed_until__isnull=True) | Q(claimed_until__lte=at)
+    return Q(claimed_until__isnull=True) | Q(claimed_until__lte=at) | Q(claimed_until__gt=at + LONGEST_CLAIM)
+
+
+def _is_due(at: datetime) -> Q:
+    """The first try is due from the start, whatever the clock says now."""
+    return Q(attempts=0) | Q(due_at__lte=at) | Q(due_at__gt=at + LONGEST_DELAY)

@@ -72,6 +72,26 @@ class Result:
     repository: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after which delays, a run is tried again whose failure may pass by itself.
+
+    The first delay is `first_s` seconds, each further one `factor` times as long and at most `longest_s`; `jitter` is
+    the share by which a delay is shorter or longer, so that what failed together does not come back together.
+    """
+
+    retries: int = 3
+    first_s: float = 30.0
+    factor: float = 4.0
+    longest_s: float = 3600.0
+    jitter: float = 0.2
+
+    def delay_s(self, retries_so_far: int, random: float) -> float:
+        """Seconds until the next try; `random` is drawn from [0, 1)."""
+        delay_s = min(self.first_s * self.factor**retries_so_far, self.longest_s)
+        return delay_s * (1 + self.jitter * (2 * random - 1))
+
+
 class JobType(ABC):
     """Derive once per kind; the instance in `jobs.types.JOB_TYPES` gives command, route, right, card and tests."""
 
@@ -86,6 +106,8 @@ class JobType(ABC):
     interrupt_first: ClassVar[bool] = False
     """Whether a cancel begins with SIGINT, which `borg create` answers with a checkpoint."""
     makes_archive: ClassVar[bool] = False
+    retry: ClassVar[RetryPolicy] = RetryPolicy()
+    """For failures that may pass by themselves (`jobs.borg.outcome.TRANSIENT`); all others need somebody."""
 
     @abstractmethod
     def arguments(self, run: Run) -> tuple[str, ...]:
@@ -98,6 +120,14 @@ class JobType(ABC):
     @abstractmethod
     def read_result(self, run: Run, stdout: bytes) -> Result:
         """The result from the command's standard output; raises `ValueError` when it is not what it should be."""
+
+    def cancellable(self, progress: Progress) -> bool:
+        """Whether a run that is as far as `progress` says may still be cancelled.
+
+        A type with a point of no return says here from which progress on it has passed it; borg has none.
+        """
+        del progress
+        return True
 
     def result_of_archive(self, archive: ArchiveStatistics) -> Result:
         """The result of a run that was not seen to end but whose archive stands in the repository."""

@@ -141,7 +141,8 @@ async def put_back(
     if job.cancel_requested_by:
         await end(job_id, job.attempt, Ending(CANCELLED))
         return
-    after_commit(partial(queue.wake_host, job.host))
+    after_commit(partial(queue.wake_host, job.host, job.not_before))
+    await _wake_who_waits(job)
 
 
 async def end(job_id: int, attempt: int, ending: Ending) -> Job:
@@ -167,7 +168,7 @@ async def end(job_id: int, attempt: int, ending: Ending) -> Job:
     job = await Job.get(id=job_id)
     await outbox.announce(job, EVENTS[ending.status])
     await threads.close_thread(job)
-    after_commit(partial(queue.wake_host, job.host))
+    await _wake_who_waits(job)
     return job
 
 
@@ -181,7 +182,9 @@ async def report(job_id: int, attempt: int, progress: Progress) -> bool:
 
 async def free_lane(job_id: int) -> None:
     """Inside a unit: let go of a lane that an ended job still held, once the process behind it is gone."""
-    await Job.filter(id=job_id, completed_at__isnull=False).update(running_lock=None)
+    holding = Job.filter(id=job_id, completed_at__isnull=False, running_lock__isnull=False)
+    if await holding.update(running_lock=None):
+        await _wake_who_waits(await Job.get(id=job_id))
 
 
 def sources_of(target: JobStatus) -> list[JobStatus]:
@@ -205,8 +208,16 @@ async def _note_late(job_id: int, attempt: int, ending: Ending) -> None:
         )
     job = await Job.get(id=job_id)
     await threads.reopen_thread(job)
-    after_commit(partial(queue.wake_host, job.host))
+    await _wake_who_waits(job)
     after_commit(partial(queue.ring, job_id))
+
+
+async def _wake_who_waits(job: Job) -> None:
+    """The job's host has a slot again; a lane is shared by hosts where they use one repository."""
+    waiting = Job.filter(lane=job.lane, status=PENDING) if job.lane else Job.filter(host=job.host, status=PENDING)
+    hosts = await waiting.distinct().values_list("host", flat=True)
+    for host in {job.host, *map(str, hosts)}:
+        after_commit(partial(queue.wake_host, host))
 
 
 def _stale(job_id: int, attempt: int, target: JobStatus) -> StaleMoveError:

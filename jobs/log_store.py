@@ -4,8 +4,10 @@ import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from tortoise.exceptions import IntegrityError
+
 from jobs.database.unit import reader
-from jobs.models import LogChunk
+from jobs.models import Job, LogChunk
 
 CHUNK_BYTES = 65_536
 MERGED_BYTES = 4_096
@@ -13,6 +15,10 @@ MERGED_BYTES = 4_096
 HEAD_BYTES = 32 * CHUNK_BYTES
 TAIL_BYTES = 32 * CHUNK_BYTES
 PAGE = 16
+
+
+class LogMovedError(IntegrityError):
+    """The log is not where the writer left it: another follower has stored meanwhile. Nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +31,22 @@ class Position:
 
 async def position(job_id: int) -> Position:
     """Where the next piece of the job's log belongs."""
-    last = await LogChunk.filter(job_id=job_id).order_by("-number").first()
-    return Position(last.number + 1, last.start + last.size) if last else Position()
+    return _after(await _last(job_id))
 
 
 async def append(job_id: int, at: Position, text: bytes) -> Position:
-    """Inside a unit: store `text` in pieces of at most 64 KiB and drop the middle of a log that has grown too long."""
-    if text and await _merge(job_id, at, text):
+    """Inside a unit: store `text` in pieces of at most 64 KiB and drop the middle of a log that has grown too long.
+
+    Raises `LogMovedError` where the log does not end at `at`: of two followers one stores a text, and only once.
+    """
+    if not text:
+        return at
+    # One writer at a time: what is read here must still be so when the piece is written (PostgreSQL).
+    await Job.filter(id=job_id).only("id").select_for_update().first()
+    last = await _last(job_id)
+    if _after(last) != at:
+        raise LogMovedError(f"The log of job {job_id} does not end at byte {at.start} any more.")
+    if last is not None and await _merged(last, text):
         return Position(at.number, at.start + len(text))
     for offset in range(0, len(text), CHUNK_BYTES):
         piece = text[offset : offset + CHUNK_BYTES]
@@ -74,9 +89,16 @@ async def tail(job_id: int, lines: int) -> list[str]:
     return text.decode(errors="replace").splitlines()[-lines:]
 
 
-async def _merge(job_id: int, at: Position, text: bytes) -> bool:
-    last = await LogChunk.get_or_none(job_id=job_id, number=at.number - 1)
-    if last is None or last.size + len(text) > MERGED_BYTES:
+async def _last(job_id: int) -> LogChunk | None:
+    return await LogChunk.filter(job_id=job_id).order_by("-number").first()
+
+
+def _after(last: LogChunk | None) -> Position:
+    return Position(last.number + 1, last.start + last.size) if last else Position()
+
+
+async def _merged(last: LogChunk, text: bytes) -> bool:
+    if last.size + len(text) > MERGED_BYTES:
         return False
     last.data = zlib.compress(zlib.decompress(last.data) + text)
     last.size += len(text)

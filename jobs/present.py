@@ -4,14 +4,18 @@ from datetime import datetime
 
 from jobs.clock import now
 from jobs.models import Job
-from jobs.view import JobStatus, JobView, Progress
+from jobs.view import JobStatus, JobView, Progress, Standing
 
 PRIORITIES = {"high": 1, "normal": 0, "low": -1}
 _PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+_UNKNOWN = Standing()
 
 
-def view(job: Job, *, base_url: str = "") -> JobView:
-    """The job as API, webhook and card see it; links are absolute when `base_url` is given."""
+def view(job: Job, standing: Standing = _UNKNOWN, *, base_url: str = "") -> JobView:
+    """The job as API, webhook and card see it; links are absolute when `base_url` is given.
+
+    Without a standing nothing is said of what the job waits for, nor of its host's silence.
+    """
     return JobView(
         id=job.id,
         kind=job.kind,
@@ -34,6 +38,9 @@ def view(job: Job, *, base_url: str = "") -> JobView:
         parent_id=job.parent_id,
         scheduled_job_id=job.scheduled_job_id,
         not_before=job.not_before,
+        waits_for=standing.waits_for,
+        queue_place=standing.place,
+        host_silent_since=standing.host_silent_since,
         created_at=job.created_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
@@ -42,4 +49,5 @@ def view(job: Job, *, base_url: str = "") -> JobView:
 
 
 def _duration_s(started: datetime | None, completed: datetime | None) -> float | None:
-    return round(((completed or now()) - started).total_seconds(), 3) if started else None
+    """Never negative: the clock may have been set back meanwhile."""
+    return max(0.0, round(((completed or now()) - started).total_seconds(), 3)) if started else None

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -101,9 +102,9 @@ class Queue:
         self.redis = ArqRedis(connection_pool=pool, job_serializer=serialize, job_deserializer=deserialize)
         self._ears: set[Ear] = set()
 
-    async def enqueue(self, queue_name: str, function: str) -> None:
-        """Add an entry and wake whoever works on that queue."""
-        await self.redis.enqueue_job(function, _queue_name=queue_name)
+    async def enqueue(self, queue_name: str, function: str, at: datetime | None = None) -> None:
+        """Add an entry and wake whoever works on that queue, which takes the entry at once or at a moment to come."""
+        await self.redis.enqueue_job(function, _queue_name=queue_name, _defer_until=at)
         await self.redis.publish(wake_channel(queue_name), b"1")
 
     async def publish(self, job_id: int) -> None:
@@ -190,10 +191,12 @@ def current_queue() -> Queue:
     return queue
 
 
-async def wake_host(host: str) -> None:
-    """Tell a host that it has work. Without Redis its sweep finds the work within a minute."""
+async def wake_host(host: str, at: datetime | None = None) -> None:
+    """Tell a host that it has work, now or from `at` on. Without Redis its sweep finds the work within a minute."""
+    # A score is whole milliseconds, cut off: without one more the host would look before the moment has come.
+    after = None if at is None else at + timedelta(milliseconds=1)
     try:
-        await current_queue().enqueue(host_queue(host), CLAIM_FUNCTION)
+        await current_queue().enqueue(host_queue(host), CLAIM_FUNCTION, after)
     except (RedisError, OSError) as error:
         _log.warning("wake_up_lost", host=host, reason=str(error))
 

@@ -11,6 +11,7 @@ from jobs import audit
 from jobs.access import Principal, Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from jobs.lanes import lane_at
 from jobs.models import Host, Job, Repository, RoleBinding, Subscription
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
 from jobs.secrets import seal
@@ -47,7 +48,7 @@ async def add(asker: Asker, new: NewRepository, *, default_host: str) -> Added:
     columns = new.model_dump(exclude={"init", "passphrase"}) | {
         "host": host,
         "encryption": _encryption(new),
-        "lane": lane_of(new.location, host),
+        "lane": await lane_at(new.location, host),
         "archive_glob": archive_glob_of(new.archive_name_template, new.name),
     }
     columns |= _passphrase_columns(_sources(new))
@@ -83,9 +84,10 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
     if moved:
         await _idle(row, f"its {' and '.join(moved)} can't change")
     _keeps_passphrase(row, wanted)
-    old_name = row.name
+    old_name, old_place = row.name, lane_of(row.location, row.host)
     row.update_from_dict(given | _passphrase_columns(_sources(wanted)))
-    row.lane = lane_of(row.location, row.host)
+    if lane_of(row.location, row.host) != old_place:
+        row.borg_id, row.lane = None, await lane_at(row.location, row.host)
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
     if wanted.passphrase is not None:
         await _seal(row)

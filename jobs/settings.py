@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         timedelta(seconds=1), ge=timedelta(milliseconds=50), validation_alias=_own("PROGRESS_INTERVAL")
     )
     host_lost_after: Duration = Field(
-        timedelta(hours=24), ge=timedelta(minutes=1), validation_alias=_own("HOST_LOST_AFTER")
+        timedelta(hours=24), ge=timedelta(seconds=1), validation_alias=_own("HOST_LOST_AFTER")
     )
     borg: str = Field("borg", validation_alias=_own("BORG"))
     url: WebAddress = Field("", validation_alias=_own("URL"))

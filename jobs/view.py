@@ -1,5 +1,6 @@
 """What the outside sees of a job: one shape for the API, the completion webhook, the command line and the cards."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -49,6 +50,15 @@ class Progress(BaseModel):
     last_activity_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a job that has not ended stands, as `JobView` says it; `jobs/waiting.py` finds out."""
+
+    waits_for: str | None = None
+    place: int | None = None
+    host_silent_since: datetime | None = None
+
+
 class JobView(BaseModel):
     """A job as everybody outside sees it; times are UTC, `duration_s` is seconds."""
 
@@ -75,6 +85,12 @@ class JobView(BaseModel):
     parent_id: int | None
     scheduled_job_id: int | None
     not_before: datetime | None
+    waits_for: str | None
+    """What a pending job stands behind, such as `#5 (backup, running)`; None while it waits for `not_before`."""
+    queue_place: int | None
+    """Its place, from 1, among the jobs that wait for the same; None where it is in no queue."""
+    host_silent_since: datetime | None
+    """When its host was last heard of, where that is too long ago and the job has not ended."""
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None

@@ -19,8 +19,8 @@ from webhooks.route import PUBLIC, Plain, Route, mount
 __all__ = ["ROUTES", "GatewayContext", "description", "gateway", "serve"]
 
 GREATEST_BODY = 1024**2
-# aiohttp waits this long for handlers, cancels them, and waits as long again: a stop takes at most 4 s.
-SHUTDOWN_TIMEOUT_S = 2.0
+# aiohttp waits this long for handlers, and as long again before it cancels them: a stop takes little more than 2 s.
+SHUTDOWN_TIMEOUT_S = 1.0
 # How long a refused request's unread body may go on arriving; each holds a handler.
 LINGERING_S = 1.0
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
-from tortoise.exceptions import DBConnectionError
 
+from jobs.database.connection import is_away
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, RequestRefusedError
 from jobs.field_errors import field_name, reason
 
@@ -113,7 +113,7 @@ def _problem(error: Exception, request: web.Request) -> tuple[Problem, Mapping[s
             return _made(error.status, error.detail), error.headers
         case web.HTTPException():
             return _http(error, request)
-        case DBConnectionError():
+        case _ if is_away(error):
             detail = "The database does not answer. Try again in a moment."
             return _made(HTTPStatus.SERVICE_UNAVAILABLE, detail), {"Retry-After": "5"}
         case _:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from arq.cron import cron
@@ -22,7 +23,8 @@ from worker.deliveries import Deliveries
 from worker.recording import HostIdentity
 from worker.reporter import Reporter
 from worker.runs import HostRuns
-from worker.sole_worker import sole_worker
+from worker.service_sweep import ServiceSweep
+from worker.sole_worker import as_sole_worker
 from worker.wake_worker import WakeWorker
 
 HOST_KEY_FILE = "host.key"
@@ -42,7 +44,10 @@ class WorkerRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker needs; `secrets` only with the roles `service` and `all`."""
+    """What a worker needs; `secrets` only with the roles `service` and `all`.
+
+    Once `draining` is set it claims nothing any more, and returns when its runs have ended and are recorded.
+    """
 
     settings: Settings
     queue: Queue
@@ -50,24 +55,38 @@ class WorkerContext:
     platforms: Sequence[ChatPlatform]
     secrets: SecretBox | None
     replace_host: bool = False
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def run_worker(context: WorkerContext, ready: asyncio.Event) -> None:
-    """Work until cancelled; sets `ready` once the host's key is published. Raises `jobs.hosts.HostTakenError`."""
+    """Work until cancelled or drained; sets `ready` once the host's key is published. Raises
+    `jobs.hosts.HostTakenError`.
+    """
     threads = SPARE_THREADS + THREADS_A_JOB * context.settings.max_jobs
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
+    runs = None if context.role is WorkerRole.SERVICE else await _host_runs(context)
     async with asyncio.TaskGroup() as tasks:
-        if context.role is not WorkerRole.SERVICE:
-            tasks.create_task(_work(context, await _host_runs(context)))
-        if context.role is not WorkerRole.HOST:
-            _start_services(context, tasks)
+        services = [] if context.role is WorkerRole.HOST else [tasks.create_task(_serve(context))]
         ready.set()
+        if runs is None:
+            await context.draining.wait()
+        else:
+            await as_sole_worker(context.settings.data_dir, partial(_work, context, runs), context.draining)
+        for service in services:
+            service.cancel()
 
 
 async def _work(context: WorkerContext, runs: HostRuns) -> None:
-    async with sole_worker(context.settings.data_dir), asyncio.TaskGroup() as tasks:
-        tasks.create_task(runs.run())
-        tasks.create_task(_arq_worker(context, runs).async_run())
+    """Run this host's jobs until cancelled or drained."""
+    waker = _arq_worker(context, runs)
+    async with asyncio.TaskGroup() as tasks:
+        working = [tasks.create_task(runs.run()), tasks.create_task(waker.async_run())]
+        try:
+            await context.draining.wait()
+            await runs.drain()
+        finally:
+            for task in (*working, *waker.tasks.values()):  # arq would wait for what its tasks wait for
+                task.cancel()
 
 
 async def _host_runs(context: WorkerContext) -> HostRuns:
@@ -95,12 +114,15 @@ def _arq_worker(context: WorkerContext, runs: HostRuns) -> WakeWorker:
     return WakeWorker(context.queue.redis, queue_name, [func(claim_jobs, name=CLAIM_FUNCTION)], [every_minute])
 
 
-def _start_services(context: WorkerContext, tasks: asyncio.TaskGroup) -> None:
-    for platform in context.platforms:
-        rate, capacity, reserve = BUDGETS.get(platform.name, UNLIMITED)
-        tasks.create_task(Reporter(platform, context.queue, Budget(rate, capacity, reserve)).run())
-    if context.secrets is not None:
-        tasks.create_task(_deliver(context.settings, context.secrets))
+async def _serve(context: WorkerContext) -> None:
+    """Show, deliver and sweep until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(ServiceSweep(context.settings.host_lost_after).run())
+        for platform in context.platforms:
+            rate, capacity, reserve = BUDGETS.get(platform.name, UNLIMITED)
+            tasks.create_task(Reporter(platform, context.queue, Budget(rate, capacity, reserve)).run())
+        if context.secrets is not None:
+            tasks.create_task(_deliver(context.settings, context.secrets))
 
 
 async def _deliver(settings: Settings, secrets: SecretBox) -> None:

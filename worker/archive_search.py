@@ -1,17 +1,14 @@
-"""Asking the repository for the archive of a run that nobody saw end."""
+"""Asking the repository for the archive of a run that nobody saw end, or that failed before its job is tried again."""
 
-import os
 import re
 
-from jobs.borg.environment import environment
+from jobs.borg.outcome import Verdict
 from jobs.borg.statistics import ArchiveStatistics, MalformedStatistics, parse_info_archives
 from jobs.job_type import Run
 from jobs.models import Repository
 from jobs.secrets import HostKey
-from worker.ask import ask
+from worker.ask_borg import ask_borg, outcome_of
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
-from worker.secret_pipe import secret_pipe
-from worker.supervisor import SECRET_VARIABLE
 
 SEARCH_TIMEOUT_S = 600
 LOCK_WAIT_S = 60
@@ -19,7 +16,12 @@ LONGEST_ANSWER = 16 * 1024 * 1024
 
 
 class CannotAskError(Exception):
-    """The repository could not be asked: whether the archive is there stays unknown."""
+    """The repository could not be asked, so whether the archive is there stays unknown: an error code, a sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
 
 
 async def find_archive(borg: str, repository: Repository, run: Run, key: HostKey) -> ArchiveStatistics | None:
@@ -29,24 +31,26 @@ async def find_archive(borg: str, repository: Repository, run: Run, key: HostKey
     try:
         secret = await passphrase_of(repository, key)
     except PassphraseUnavailableError as error:
-        raise CannotAskError(str(error)) from error
+        raise CannotAskError("passphrase_unavailable", str(error)) from error
     # By a pattern, as an archive that is not there is then an empty answer and no error.
     name = re.sub(r"([*?\[])", r"[\1]", run.archive_name)
-    argv = (borg, "info", "--json", "--lock-wait", str(LOCK_WAIT_S), "--glob-archives", name, "--", repository.location)
+    options = ("--json", "--log-json", "--lock-wait", str(LOCK_WAIT_S), "--glob-archives", name)
+    argv = (borg, "info", *options, "--", repository.location)
     try:
-        return parse_info_archives(await _ask(argv, secret))
+        return parse_info_archives(await _answer(argv, repository, secret))
     except MalformedStatistics as error:
-        raise CannotAskError(str(error)) from error
+        raise CannotAskError("result_unreadable", f"{error} Look at the list of archives.") from error
 
 
-async def _ask(argv: tuple[str, ...], secret: bytes | None) -> bytes:
-    variables = environment(os.environ, base_dir=None, passphrase_given=secret is not None)
-    with secret_pipe(secret) as descriptors:
-        variables |= {SECRET_VARIABLE: str(descriptors[0])} if descriptors else {}
-        try:
-            reply = await ask(argv, SEARCH_TIMEOUT_S, LONGEST_ANSWER, variables, descriptors)
-        except OSError as error:  # also a TimeoutError
-            raise CannotAskError(f"borg info could not be run: {error}") from error
-    if reply.status not in {0, 1}:
-        raise CannotAskError(f"borg info ended with status {reply.status}")
-    return reply.output
+async def _answer(argv: tuple[str, ...], repository: Repository, secret: bytes | None) -> bytes:
+    try:
+        reply = await ask_borg(argv, SEARCH_TIMEOUT_S, LONGEST_ANSWER, secret)
+    except TimeoutError as error:
+        sentence = f"borg gave no list of archives in {SEARCH_TIMEOUT_S} s. Look at the host and its network."
+        raise CannotAskError("connection_lost", sentence) from error
+    except OSError as error:
+        raise CannotAskError("borg_missing", f"borg can't be run: {error}. Mend that on the host.") from error
+    outcome = outcome_of(reply, repository)
+    if outcome.verdict in {Verdict.SUCCESS, Verdict.WARNING}:
+        return reply.output
+    raise CannotAskError(outcome.code or "failed", outcome.sentence or "borg could not be asked.")

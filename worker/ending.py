@@ -3,14 +3,17 @@ output.
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from jobs.borg.outcome import Outcome, Verdict, spawn_failure
 from jobs.borg.statistics import ArchiveStatistics
-from jobs.job_type import Result
+from jobs.job_type import Result, RetryPolicy
 from jobs.lifecycle import Ending
+from jobs.models import Job
 from jobs.view import JobStatus, Progress
+from worker.archive_search import CannotAskError
 from worker.following import Following
+from worker.lock_check import LockReport
 from worker.run_directory import Exit, ExitReason
 
 RESULT_UNREADABLE = "result_unreadable"
@@ -18,11 +21,25 @@ RESULT_UNREADABLE = "result_unreadable"
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """An ending, the result of a success, and the log's last line."""
+    """An ending, the result of a success, and the log's last line.
+
+    A `transient` failure may pass by itself. A run that was `stopped` before its time may have left a lock behind.
+    """
 
     ending: Ending
     footer: str
     result: Result | None = None
+    transient: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NextTry:
+    """When a job is tried again, why it has to be, and the log's last line until then."""
+
+    not_before: datetime
+    reason: str
+    footer: str
 
 
 def conclude(following: Following, record: Exit) -> Conclusion:
@@ -32,11 +49,48 @@ def conclude(following: Following, record: Exit) -> Conclusion:
     return replace(conclusion, ending=replace(conclusion.ending, ended_at=ended_at))
 
 
-def found_archive(following: Following, archive: ArchiveStatistics) -> Conclusion:
-    """The end of a run that nobody saw end, whose archive stands in the repository."""
+def next_try(job: Job, policy: RetryPolicy, conclusion: Conclusion, at: datetime, random: float) -> NextTry | None:
+    """How a job goes on whose attempt failed at `at`; None where it ends. `random` is drawn from [0, 1)."""
+    left = policy.retries - job.retries
+    if not conclusion.transient or left <= 0:
+        return None
+    not_before = at + timedelta(seconds=policy.delay_s(job.retries, random))
+    attempts = job.attempt + left
+    moment = f"{not_before.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    footer = f"{conclusion.footer.rstrip()}; tried again at {moment}, attempt {job.attempt + 1} of {attempts}\n"
+    return NextTry(not_before, f"Attempt {job.attempt} of {attempts}: {conclusion.ending.error_message}", footer)
+
+
+def tried_out(job: Job, conclusion: Conclusion) -> Conclusion:
+    """The conclusion for good: a failure that did not pass by itself says how often it was tried."""
+    if not conclusion.transient or not job.retries:
+        return conclusion
+    sentence = f"{conclusion.ending.error_message} It was tried {job.retries + 1} times."
+    return replace(conclusion, ending=replace(conclusion.ending, error_message=sentence))
+
+
+def with_lock(conclusion: Conclusion, report: LockReport) -> Conclusion:
+    """The same, saying what became of the repository's lock: in the log, and where people look for why it ended."""
+    ending, said = conclusion.ending, report.sentence
+    if ending.status is JobStatus.CANCELLED and ending.progress is not None:
+        ending = replace(ending, progress=ending.progress.model_copy(update={"progress_message": said}))
+    if report.locked and ending.status is not JobStatus.COMPLETED:
+        ending = replace(ending, error_message=" ".join(filter(None, (ending.error_message, said))))
+    return replace(conclusion, ending=ending, footer=f"{conclusion.footer}Locutus: {said}\n")
+
+
+def found_archive(following: Following, archive: ArchiveStatistics, *, by: str) -> Conclusion:
+    """The end of a job whose archive stands in the repository, though no run was seen to make it: `by` says why."""
     result = following.kind.result_of_archive(archive)
-    footer = f"Locutus: Worker restarted; the archive {archive.name} is in the repository, so the job is completed.\n"
+    footer = f"Locutus: {by}; the archive {archive.name} is in the repository, so the job is completed.\n"
     return Conclusion(Ending(JobStatus.COMPLETED, progress=_final(following, result)), footer, result)
+
+
+def unasked(following: Following, error: CannotAskError) -> Conclusion:
+    """The end of an attempt that was not begun, as an earlier one may have made the archive."""
+    sentence = f"Whether an earlier attempt made the archive could not be asked. {error.sentence}"
+    footer = "Locutus: borg did not run, as the repository could not be asked for the archive of an earlier attempt\n"
+    return Conclusion(failed(following, error.code, sentence), footer, transient=True)
 
 
 def vanished(following: Following) -> Conclusion:
@@ -57,19 +111,22 @@ def failed(following: Following, code: str | None, sentence: str | None) -> Endi
 
 def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
     if record.reason is ExitReason.CANCELLED:
-        return Conclusion(Ending(JobStatus.CANCELLED, progress=following.progress), footer)
+        # A phase in which it was is none any more; what is told of the lock takes its place.
+        progress = following.progress.model_copy(update={"progress_message": None})
+        return Conclusion(Ending(JobStatus.CANCELLED, progress=progress), footer, stopped=record.code is not None)
     if record.reason is ExitReason.TIMEOUT:
         hours = following.kind.timeout_s / 3600
         noun = following.kind.words.noun
         sentence = f"{noun} took longer than {hours:g} h and was stopped. Run it again when it can finish."
-        return Conclusion(failed(following, "timeout", sentence), footer)
+        return Conclusion(failed(following, "timeout", sentence), footer, stopped=True)
     if record.reason is ExitReason.SPAWN_FAILED:
         outcome = spawn_failure(record.errno or 0, following.directory.specification().argv[0])
     else:
         target = following.run.target
         outcome = following.reader.diagnosis.outcome(record.code or 0, repository=target.name, location=target.location)
     if outcome.verdict not in {Verdict.SUCCESS, Verdict.WARNING}:
-        return Conclusion(failed(following, outcome.code, outcome.sentence), footer)
+        transient = outcome.verdict is Verdict.TRANSIENT
+        return Conclusion(failed(following, outcome.code, outcome.sentence), footer, transient=transient)
     return _succeeded(following, outcome, footer)
 
 

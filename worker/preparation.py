@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from jobs.borg.environment import environment
 from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
+from jobs.lifecycle import StaleMoveError
 from jobs.models import Job, Repository
 from jobs.secrets import HostKey
 from jobs.types import job_type
+from jobs.view import JobStatus
 from worker.borg_version import known_borg_version
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.run_directory import RunSpecification
@@ -41,7 +43,7 @@ class Preparation:
 
 
 async def prepare(job: Job, borg: str, key: HostKey) -> Preparation:
-    """Build the run of a claimed job; raises `CannotPrepareError`."""
+    """Build the run of a claimed job; raises `CannotPrepareError`, or `StaleMoveError` if it is claimed no more."""
     repository = await job.get_repository(reader())
     if repository is None:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
@@ -53,13 +55,21 @@ async def prepare(job: Job, borg: str, key: HostKey) -> Preparation:
         secret = await passphrase_of(repository, key)
     except PassphraseUnavailableError as error:
         raise CannotPrepareError("passphrase_unavailable", str(error), header) from error
+    specification = _specification(job, kind, argv)
+    await _require_claim(job)
     return Preparation(
         run=run,
-        specification=_specification(job, kind, argv),
+        specification=specification,
         environment=environment(os.environ, base_dir=None, passphrase_given=secret is not None),
         secret=secret,
         header=header,
     )
+
+
+async def _require_claim(job: Job) -> None:
+    """Once the time to start is fixed: a pause before it shows here, one after it makes the supervisor late."""
+    if not await Job.filter(id=job.id, attempt=job.attempt, status=JobStatus.RUNNING).exists():
+        raise StaleMoveError(f"Job {job.id}, attempt {job.attempt}, was put back while its worker was paused.")
 
 
 def run_of(job: Job, repository: Repository) -> Run:

@@ -1,16 +1,19 @@
 """Recording runs: what they say while they run, and how they ended. All writes of a worker's runs go through here."""
 
 import asyncio
+import contextlib
 import os
+import random
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 import structlog
 
-from jobs import archives, lifecycle, log_store
+from jobs import archives, lanes, lifecycle, log_store
+from jobs.borg.statistics import ArchiveStatistics
 from jobs.claim import Claimant
 from jobs.clock import now
 from jobs.database.connection import CAUSES
@@ -19,15 +22,27 @@ from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Job, Repository
 from jobs.secrets import HostKey
 from jobs.settings import Settings
-from jobs.view import JobStatus
+from jobs.view import JobStatus, Progress
 from worker import supervision
 from worker.archive_search import CannotAskError, find_archive
-from worker.ending import RESULT_UNREADABLE, Conclusion, conclude, found_archive, vanished
+from worker.ending import (
+    RESULT_UNREADABLE,
+    Conclusion,
+    NextTry,
+    conclude,
+    found_archive,
+    next_try,
+    tried_out,
+    vanished,
+    with_lock,
+)
 from worker.following import Following
+from worker.lock_check import STILL_IN_USE, LockReport, check_lock
 from worker.preparation import CannotPrepareError
 from worker.run_directory import Exit, ExitReason, RunDirectory, RunState
 
 RETRY_START_AFTER = timedelta(seconds=30)
+MADE_BEFORE = "An earlier attempt came further than it could tell"
 ASKED_FOR_S = 3600.0
 """How long a repository that can't be asked for an archive is asked again, at each sweep."""
 
@@ -57,6 +72,8 @@ class Recorder:
     def __init__(self, identity: HostIdentity) -> None:
         self._identity = identity
         self._storing = asyncio.Lock()
+        self._asked_since_s: dict[RunDirectory, float] = {}
+        self._chance = random.SystemRandom()
 
     async def tick(self, followings: Collection[Following]) -> None:
         """Store the news of all runs in one transaction."""
@@ -103,14 +120,19 @@ class Recorder:
         except CannotAskError as error:
             _log.warning("archive_not_asked_for", job_id=following.job.id, reason=str(error))
             return
-        await self._end(following, conclusion)
+        if conclusion.stopped or state is RunState.ORPHAN:
+            conclusion = await self._with_lock(following, conclusion)
+        await self.settle(following, conclusion)
 
     async def put_back(self, job: Job, directory: RunDirectory, *, hindrance: str | None = None) -> None:
-        """Have a job claimed anew whose run never started. The refused directory stays: a late starter must find it."""
-        if not await asyncio.to_thread(supervision.refuse, directory):
+        """Have a job claimed anew whose run never started. The refused directory stays: a late starter must find it.
+
+        `hindrance` is what kept the caller's own start from happening.
+        """
+        if not await asyncio.to_thread(_refused, directory, hindered=hindrance is not None):
             return
-        # What hindered this start would hinder the next one in the same instant.
-        not_before = now() + RETRY_START_AFTER if hindrance else None
+        # What hindered this start, or keeps supervisors from beginning, would do so in the next instant too.
+        not_before = now() + RETRY_START_AFTER if hindrance or job.attempt > 1 else None
         try:
             await unit(partial(lifecycle.put_back, job.id, job.attempt, not_before=not_before, reason=hindrance))
         except StaleMoveError:
@@ -120,21 +142,59 @@ class Recorder:
         """End a claimed job that can't be run as it stands."""
         await unit(partial(_end_unprepared, job, error))
 
+    async def newest(self, following: Following) -> Progress:
+        """How far a run is at this moment."""
+        async with self._storing:
+            await following.look()
+        return following.progress
+
+    async def find(self, following: Following) -> ArchiveStatistics | None:
+        """The archive of the job, where its repository has it; raises `CannotAskError`."""
+        repository = await following.job.get_repository()
+        if repository is None or not following.kind.makes_archive:
+            return None
+        return await find_archive(self._identity.settings.borg, repository, following.run, self._identity.key)
+
+    async def settle(self, following: Following, conclusion: Conclusion) -> None:
+        """End the job; or put it back for another try, where its failure may pass by itself."""
+        job, directory = await Job.get(id=following.job.id), following.directory
+        borg_alive = await asyncio.to_thread(directory.borg_alive)
+        given_up = job.status != JobStatus.RUNNING  # with its host, while this worker did not reach the database
+        policy = following.kind.retry
+        again = None if given_up else next_try(job, policy, conclusion, now(), self._chance.random())
+        if again is None:
+            ended = tried_out(job, conclusion)
+            await self._move(following, ended.footer, partial(_end_job, following, ended, keep_lane=borg_alive))
+        elif borg_alive:
+            return  # the repository is in use until then: the next sweep looks again
+        else:
+            await self._move(following, again.footer, partial(_put_back, following, again))
+        self._asked_since_s.pop(directory, None)
+        if not borg_alive:
+            await asyncio.to_thread(_remove, directory)
+
     async def _conclude(self, following: Following, record: Exit | None) -> Conclusion:
         """From the exit record; without one, or without a readable result, the repository knows more."""
         conclusion = vanished(following) if record is None else await asyncio.to_thread(conclude, following, record)
-        repository = await following.job.get_repository()
-        unknown = record is None or conclusion.ending.error_code == RESULT_UNREADABLE
-        if not unknown or not following.kind.makes_archive or repository is None:
+        by = "Worker restarted" if record is None else _doubt(following.job, conclusion)
+        if not by:
             return conclusion
-        borg, key = self._identity.settings.borg, self._identity.key
         try:
-            archive = await find_archive(borg, repository, following.run, key)
+            archive = await self.find(following)
         except CannotAskError:
-            if await asyncio.to_thread(_is_hopeless, following.directory):
+            since_s = self._asked_since_s.setdefault(following.directory, time.monotonic())
+            if time.monotonic() - since_s > ASKED_FOR_S:
                 return conclusion
             raise
-        return found_archive(following, archive) if archive else conclusion
+        return found_archive(following, archive, by=by) if archive else conclusion
+
+    async def _with_lock(self, following: Following, conclusion: Conclusion) -> Conclusion:
+        repository = await following.job.get_repository()
+        if repository is None:
+            return conclusion
+        if await asyncio.to_thread(following.directory.borg_alive):
+            return with_lock(conclusion, LockReport(STILL_IN_USE, locked=True))
+        return with_lock(conclusion, await check_lock(self._identity.settings.borg, repository))
 
     async def _store_rest(self, following: Following) -> None:
         async with self._storing:
@@ -146,30 +206,53 @@ class Recorder:
             following.say(await asyncio.to_thread(following.reader.read_last_line))
             following.reached_the_end()
 
-    async def _end(self, following: Following, conclusion: Conclusion) -> None:
-        borg_alive = await asyncio.to_thread(following.directory.borg_alive)
+    async def _move(self, following: Following, footer: str, move: Callable[[], Awaitable[None]]) -> None:
         try:
             async with self._storing:
-                following.say(conclusion.footer.encode())
-                await unit(partial(_end_job, following, conclusion, keep_lane=borg_alive))
+                following.say(footer.encode())
+                await unit(move)
                 following.stored()
         except StaleMoveError:
             _log.warning("job_was_ended_elsewhere")
-        if not borg_alive:
-            await asyncio.to_thread(following.directory.remove)
 
 
 def hindrance_of(reason: str) -> str:
     return f"The last start was hindered: {reason}. Look at the disk and the data directory of the host."
 
 
-def _is_hopeless(directory: RunDirectory) -> bool:
-    return time.time() - directory.path.stat().st_mtime > ASKED_FOR_S
-
-
 async def _store_all(followings: Collection[Following]) -> None:
     for following in followings:
         await following.store()
+
+
+def _doubt(job: Job, conclusion: Conclusion) -> str | None:
+    """Why the archive may be there although the run did not tell of it; None where it told enough."""
+    if conclusion.ending.error_code == RESULT_UNREADABLE:
+        return "The result can't be read"
+    if conclusion.ending.error_code == "archive_exists" and job.retries:
+        return MADE_BEFORE
+    return None
+
+
+def _refused(directory: RunDirectory, *, hindered: bool) -> bool:
+    try:
+        return supervision.refuse(directory)
+    except OSError:
+        # A full disk does not take the refusal either; but who was to start this run is the one that asks.
+        if hindered and directory.state() is RunState.NEVER_STARTED:
+            return True
+        raise
+
+
+def _remove(directory: RunDirectory) -> None:
+    with contextlib.suppress(FileNotFoundError):  # borg was not even to be started
+        directory.remove()
+
+
+async def _put_back(following: Following, again: NextTry) -> None:
+    job = following.job
+    await following.store_text()
+    await lifecycle.put_back(job.id, job.attempt, not_before=again.not_before, reason=again.reason, costs_retry=True)
 
 
 async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: bool) -> None:
@@ -178,6 +261,8 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
     await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
     if result is None or job.repository_id is None:
         return
+    if borg_id := result.repository.get("borg_id"):
+        await lanes.unite(job.repository_id, borg_id)
     if result.archive is not None:
         await archives.record(job.repository_id, job.id, result.archive)
     if result.repository:

@@ -20,11 +20,15 @@ from jobs.database.unit import reader
 from jobs.models import ChatMessage, Job
 from jobs.queue import Queue
 from jobs.threads import CARD, FAILURE, PROGRESS
-from jobs.view import JobStatus
+from jobs.view import JobStatus, JobView
 from worker.budget import Budget, edit_interval_s
-from worker.thread_view import Wanted, wanted
+from worker.thread_view import Wanted, seen, wanted
 
 CLAIM = timedelta(seconds=45)
+LONGEST_CLAIM = 2 * CLAIM
+"""A claim that lasts longer than this, however much the clocks of two workers differ, was made before the clock was
+set back: it counts as run out.
+"""
 LOOK_EVERY_S = 1.0
 SETTLE_S = 0.15
 FAILURE_DELAY_S = 5.0
@@ -113,6 +117,7 @@ class Reporter:
 
     async def _show(self, job_id: int) -> None:
         job = await Job.get(id=job_id)
+        shown = await seen(job)
         rows = {row.part: row for row in await ChatMessage.filter(job_id=job_id, platform=self._platform.name)}
         for part in PARTS:
             row = rows.get(part)
@@ -122,21 +127,21 @@ class Reporter:
                 if rows[CARD].state == "refused":
                     await ChatMessage.filter(id=row.id).update(state="refused")  # as its card was: there is no thread
                 return
-            if not await self._show_part(job, row, rows[CARD].address):
+            if not await self._show_part(shown, row, rows[CARD].address):
                 return
             await row.refresh_from_db()
         running_for_s = (now() - (job.started_at or job.created_at)).total_seconds()
         self._pauses[job_id] = Pause(time.monotonic() + edit_interval_s(running_for_s), job.status)
 
-    async def _show_part(self, job: Job, row: ChatMessage, root: str | None) -> bool:
+    async def _show_part(self, job: JobView, row: ChatMessage, root: str | None) -> bool:
         """Show one message if it shows something else; False when the rest of the thread has to wait."""
-        content = await wanted(job, row)
-        final = JobStatus(job.status).final
+        content = await wanted(job, row.part)
+        final = job.status.final
         if content.digest == row.shown_digest:
             if final:
                 await ChatMessage.filter(id=row.id, shown_digest=content.digest).update(settled=True)
             return True
-        if not self._budget.take(time.monotonic(), urgent=final or row.part == CARD):
+        if not self._budget.take(time.monotonic(), urgent=final or _is_urgent_card(job, row)):
             return False
         claim = await _claim(row)
         if claim is None:
@@ -165,7 +170,6 @@ class Reporter:
             address=address,
             shown_digest=content.digest,
             settled=final,
-            claim=None,
             claimed_until=now(),
             failures=0,
         )
@@ -173,12 +177,13 @@ class Reporter:
         # to be shown by it.
         if not recorded and not await mine.update(state="sent", address=address, shown_digest=None, settled=False):
             await self._platform.delete(row.channel, address)
-            await ChatMessage.filter(id=row.id, claim=claim).update(claim=None, shown_digest=None, settled=False)
+            mine = ChatMessage.filter(id=row.id, claim=claim)
+            await mine.update(claimed_until=now(), shown_digest=None, settled=False)
 
     async def _failed(self, job_id: int, row: ChatMessage, claim: str, error: ChatError) -> None:
         at = time.monotonic()
         _log.warning("chat_call_failed", job_id=job_id, part=row.part, platform=row.platform, reason=str(error))
-        columns: dict[str, object] = {"claim": None, "claimed_until": now(), "failures": row.failures + 1}
+        columns: dict[str, object] = {"claimed_until": now(), "failures": row.failures + 1}
         if isinstance(error, ChannelRefused):
             columns["state"] = "refused"
         elif isinstance(error, MessageGone):
@@ -199,15 +204,23 @@ class Reporter:
         return self._pauses.setdefault(job_id, Pause())
 
 
+def _is_urgent_card(job: JobView, row: ChatMessage) -> bool:
+    """Whether a card may use what is saved for the ends: where a job waits, it tells a place, which others change."""
+    return row.part == CARD and (row.address is None or job.status is not JobStatus.PENDING)
+
+
 async def _claim(row: ChatMessage) -> str | None:
-    """Take the row for one call; None when somebody else has it. A first post is `sending` from here on."""
+    """Take the row for one call; None when somebody else has it. A first post is `sending` from here on.
+
+    A claim is never taken back, it only runs out: who has read the row before the last claim can't take it any more.
+    """
     claim = secrets.token_hex(16)
     observed = (
         ChatMessage.filter(id=row.id, claim=row.claim)
         if row.claim
         else ChatMessage.filter(id=row.id, claim__isnull=True)
     )
-    if row.claim and row.claimed_until and row.claimed_until > now():
+    if row.claim and row.claimed_until and timedelta() < row.claimed_until - now() <= LONGEST_CLAIM:
         return None
     state = "sent" if row.address else "sending"
     taken = await observed.update(claim=claim, claimed_until=now() + CLAIM, state=state)

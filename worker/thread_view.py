@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from bot.card import LOG_TAIL_LINES, Message, failure_message, job_card, progress_message
 from jobs import log_store
 from jobs.clock import now
-from jobs.models import ChatMessage, Job
+from jobs.models import Job
 from jobs.present import view
 from jobs.threads import CARD, PROGRESS
 from jobs.types import JOB_TYPES
+from jobs.view import JobView
+from jobs.waiting import standing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +22,23 @@ class Wanted:
     digest: str
 
 
-async def wanted(job: Job, row: ChatMessage) -> Wanted:
+async def seen(job: Job) -> JobView:
+    """The job as its thread shows it."""
+    return view(job, await standing_of(job))
+
+
+async def wanted(job: JobView, part: str) -> Wanted:
     """The newest content of one part of the job's thread."""
-    message = await _message(job, row.part)
+    message = await _message(job, part)
     return Wanted(message, hashlib.sha256(repr(message).encode()).hexdigest())
 
 
-async def _message(job: Job, part: str) -> Message:
-    kind = JOB_TYPES.get(
-        job.kind
-    )  # None for a type that was removed meanwhile: its jobs' threads must end all the same
-    shown, words = view(job), kind.words if kind else None
+async def _message(job: JobView, part: str) -> Message:
+    # None for a type that was removed meanwhile: its jobs' threads must end all the same.
+    kind = JOB_TYPES.get(job.kind)
+    words = kind.words if kind else None
     if part == CARD:
-        return job_card(shown, words=words)
+        return job_card(job, words=words)
     if part == PROGRESS:
-        return progress_message(shown, now=now(), words=words)
-    return failure_message(shown, await log_store.tail(job.id, LOG_TAIL_LINES))
+        return progress_message(job, now=now(), words=words)
+    return failure_message(job, await log_store.tail(job.id, LOG_TAIL_LINES))

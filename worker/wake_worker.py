@@ -5,7 +5,7 @@ used (`_poll_iteration`, `_pool`, `_release_sem_dec_counter_on_complete`), so ar
 """
 
 import asyncio
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 
 from arq.connections import ArqRedis
 from arq.constants import default_queue_name
@@ -20,6 +20,8 @@ from jobs.queue import deserialize, serialize, wake_channel
 FALLBACK_POLL_S = 5.0
 RECONNECT_S = 0.5
 FUNCTION_TIMEOUT_S = 30
+LOST_COUNT = timedelta(minutes=2)
+"""Cron jobs come every minute: one that is further from its time has seen the clock set, or the machine asleep."""
 SLOTS = 100_000
 """Not a limit of ours: arq forgets to free a slot when Redis fails in between, and must never run out of them."""
 
@@ -57,6 +59,13 @@ class WakeWorker(Worker):
         finally:
             listener.cancel()
             await asyncio.gather(listener, *self.tasks.values(), return_exceptions=True)
+
+    async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
+        """arq's, but for a clock that was set: back, arq waits for the old time; forward, it makes up for each tick."""
+        for job in self.cron_jobs:
+            if job.next_run is not None and abs(job.next_run - n) > LOST_COUNT:
+                job.next_run = None
+        await super().run_cron(n, delay, num_windows)
 
     async def _work_once(self) -> None:
         try:

@@ -97,7 +97,7 @@ SENTENCES = {
     "borg_warning": ("Finished with {detail}.", "Read the job's log."),
     "borg_failed": ("borg failed: {detail}.", "Read the job's log."),
 }
-TRANSIENT = frozenset({"repository_locked", "connection_lost", "killed", "out_of_memory"})
+TRANSIENT = frozenset({"repository_locked", "connection_lost"})
 WARNINGS = ("source_missing", "files_skipped", "file_changed", "borg_warning")
 # For borg only a warning (1, 101, 104, 108 to 110), yet what was asked for was not done: a restore lacks files, a check
 # found damage. 102 and 104 to 106, which borgmatic counts as errors too, stay warnings: some files were skipped, the

@@ -15,7 +15,7 @@ from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 from tortoise.connection import get_connections
 from tortoise.context import TortoiseContext
-from tortoise.exceptions import BaseORMException
+from tortoise.exceptions import BaseORMException, DBConnectionError, OperationalError
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.migrations.recorder import MigrationRecorder
 
@@ -30,6 +30,28 @@ SQLITE_READER = {"busy_timeout": BUSY_TIMEOUT_MS, "query_only": "ON"}
 
 CAUSES = (BaseORMException, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError, UnicodeError)
 """What the engines raise where there is no database to be had; a host name that is none is a `UnicodeError`."""
+
+
+_AWAY = (
+    DBConnectionError,
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)
+_PRIMARY_CODE = 0xFF
+"""The part of an extended result code that names its kind (https://www.sqlite.org/rescode.html)."""
+_SQLITE_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 
 
 class DatabaseUnavailableError(Exception):
@@ -92,6 +114,14 @@ async def is_migrated() -> bool:
 def known_migrations() -> set[str]:
     """The names of this release's migrations."""
     return {path.stem for path in (Path(__file__).parent / "migrations").glob("0*.py")}
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database is what failed, and may be back in a moment: gone, starting, locked, out of room."""
+    cause = error.args[0] if isinstance(error, OperationalError) and error.args else None
+    if isinstance(cause, sqlite3.Error):
+        return cause.sqlite_errorcode & _PRIMARY_CODE in _SQLITE_AWAY
+    return isinstance(error, _AWAY)
 
 
 async def _require_answer() -> None:

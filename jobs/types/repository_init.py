@@ -2,7 +2,7 @@
 
 from jobs.access import Role
 from jobs.borg.events import Event
-from jobs.job_type import JobType, Result, Run, Words
+from jobs.job_type import JobType, Result, RetryPolicy, Run, Words
 from jobs.view import Progress
 
 
@@ -13,6 +13,8 @@ class RepositoryInit(JobType):
     words = Words(noun="Creation", preposition="of", running="Creating")
     role = Role.ADMINISTER
     timeout_s = 600.0
+    # A second try would find what the first left half made, and tell of that instead of what went wrong.
+    retry = RetryPolicy(retries=0)
 
     def arguments(self, run: Run) -> tuple[str, ...]:
         """`borg init`, which also makes missing parent directories."""

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,6 +21,7 @@ class Up:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.port = directory, free_port()
+        self.borg = "borg"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -29,6 +31,7 @@ class Up:
             "LOCUTUS_DATA_DIR": str(self.directory),
             "LOCUTUS_BIND": f"127.0.0.1:{self.port}",
             "LOCUTUS_ADMIN_TOKEN": "an-admin-token",
+            "LOCUTUS_BORG": self.borg,
         }
 
     async def start(self) -> asyncio.subprocess.Process:
@@ -232,3 +235,54 @@ async def test_redis_that_dies_is_started_again_and_the_next_job_runs(tmp_path):
     assert job["status"] == "completed"
     process.terminate()
     assert (await ended(process))[0] == 0
+
+
+async def asking(up, path):
+    """An open connection on which a request was sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer an-admin-token\r\n\r\n".encode())
+    await writer.drain()
+    return reader, writer
+
+
+async def test_who_waits_for_a_job_or_follows_its_log_holds_no_stop(tmp_path):
+    up = Up(tmp_path / "data")
+    process = await up.start()
+    await up.ready()
+    sources = {"location": str(tmp_path / "repository"), "source_directories": [str(tmp_path)]}
+    up.call("/api/repositories", {"name": "photos", "host": "elsewhere", "encryption": "none", **sources})
+    assert up.call("/api/backup/run", {"repository": "photos"})["job_id"] == 1
+    waiting, following = await asking(up, "/api/jobs/1?wait=60"), await asking(up, "/api/jobs/1/logs")
+    assert b"200" in await following[0].readline()
+    begun_s = time.monotonic()
+    process.terminate()
+    status, stderr = await ended(process)
+    assert (status, time.monotonic() - begun_s < 5.5) == (0, True), stderr
+    assert "Traceback" not in stderr
+    for _, writer in (waiting, following):
+        writer.close()
+
+
+async def test_program_that_does_not_answer_holds_no_stop(tmp_path):
+    borg, asked = tmp_path / "borg", tmp_path / "asked-again"
+    os.mkfifo(tmp_path / "never")
+    # Once it has answered it is another file, which the first sweep asks again.
+    borg.write_text(f"""#!/bin/sh
+if [ -e {tmp_path}/answered ]; then
+    touch {asked}
+    read -r nothing <{tmp_path}/never
+fi
+touch {tmp_path}/answered
+echo '#' >>"$0"
+echo borg 1.2.4
+""")
+    borg.chmod(0o700)
+    up = Up(tmp_path / "data")
+    up.borg = str(borg)
+    process = await up.start()
+    await up.ready()
+    await eventually(asked.exists)
+    begun_s = time.monotonic()
+    process.terminate()
+    status, stderr = await ended(process)
+    assert (status, time.monotonic() - begun_s < 5.5) == (0, True), stderr

@@ -12,11 +12,12 @@ from jobs.cancel import cancel
 from jobs.claim import Claimant, claim_next
 from jobs.database.connection import database
 from jobs.database.unit import unit
-from jobs.errors import ForbiddenError, NotFoundError
+from jobs.errors import ConflictError, ForbiddenError, NotFoundError
 from jobs.lifecycle import Ending, NewJob
 from jobs.models import AuditEntry, Job
 from jobs.queue import open_queue
-from jobs.view import JobStatus
+from jobs.types.backup import Backup
+from jobs.view import JobStatus, Progress
 
 ADMIN = everywhere("token:admin", Role.ADMINISTER)
 OTHER = everywhere("token:other", Role.ADMINISTER)
@@ -66,13 +67,35 @@ async def test_first_asker_is_remembered_and_each_one_is_audited(opened_sqlite):
 
 
 @pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])
-async def test_ended_job_stays_as_it_is(opened_sqlite, status):
+async def test_ended_job_stays_as_it_is_and_says_so_unless_it_is_cancelled(opened_sqlite, status):
     job = await running()
     await unit(partial(lifecycle.end, job.id, 1, Ending(status)))
     before = await Job.filter(id=job.id).values()
-    await cancel(job.id, ADMIN, origin="api")
+    if status is JobStatus.CANCELLED:
+        assert (await cancel(job.id, ADMIN, origin="api")).status == status
+    else:
+        with pytest.raises(ConflictError, match=f"Job #{job.id} has ended already: it is {status}."):
+            await cancel(job.id, ADMIN, origin="api")
     assert await Job.filter(id=job.id).values() == before
     assert await AuditEntry.all().count() == 0
+
+
+async def test_run_past_its_point_of_no_return_is_refused(opened_sqlite, monkeypatch):
+    monkeypatch.setattr(Backup, "cancellable", lambda _, progress: progress.nfiles is None)
+    job = await running()
+    await unit(partial(lifecycle.report, job.id, 1, Progress(nfiles=1)))
+    with pytest.raises(ConflictError, match=f"Job #{job.id} can't be cancelled any more: backup of a has come too far"):
+        await cancel(job.id, ADMIN, origin="api")
+    assert (await Job.get(id=job.id)).cancel_requested_by is None
+    assert await AuditEntry.all().count() == 0
+
+
+async def test_attempt_that_is_to_come_can_be_cancelled_however_far_the_last_one_came(opened_sqlite, monkeypatch):
+    monkeypatch.setattr(Backup, "cancellable", lambda _, progress: progress.nfiles is None)
+    job = await running()
+    await unit(partial(lifecycle.report, job.id, 1, Progress(nfiles=1)))
+    await unit(partial(lifecycle.put_back, job.id, 1, costs_retry=True))
+    assert (await cancel(job.id, ADMIN, origin="api")).status == "cancelled"
 
 
 @pytest.mark.parametrize("principal", [everywhere("x", Role.VIEW), Principal("x", ())])

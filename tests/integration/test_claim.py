@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from jobs import lifecycle, runtime_settings
 from jobs.claim import CANDIDATES, Claimant, claim_next
 from jobs.clock import now
 from jobs.database.unit import unit
-from jobs.lifecycle import Ending, NewJob
+from jobs.lifecycle import PRIORITY_STEP, Ending, NewJob
 from jobs.models import Archive, Host, Job
 from jobs.view import JobStatus
 from tests.fakes.instance import repository_row
@@ -50,6 +51,19 @@ async def test_higher_priority_comes_first_and_then_the_older_job(opened):
     assert [await claimed() for _ in range(4)] == [high.id, normal.id, second.id, low.id]
 
 
+async def test_low_job_that_is_old_enough_goes_first(opened):
+    moment = now()
+    with time_machine.travel(moment - 2 * PRIORITY_STEP - timedelta(seconds=1), tick=False):
+        low = await pending(priority=-1)
+    with time_machine.travel(moment - PRIORITY_STEP, tick=False):
+        normal = await pending()
+    with time_machine.travel(moment, tick=False):
+        high = await pending(priority=1)
+        normal_of_now = await pending()
+    assert normal.queue_rank == high.queue_rank, "the older number goes first"
+    assert [await claimed() for _ in range(4)] == [low.id, normal.id, high.id, normal_of_now.id]
+
+
 async def test_job_waits_for_its_time(opened):
     await pending(not_before=now() + timedelta(hours=1), priority=1)
     due = await pending(not_before=now() - timedelta(seconds=1))
@@ -84,6 +98,26 @@ async def test_no_more_jobs_run_than_there_are_slots(opened_sqlite):
     assert [await claimed(two) for _ in range(3)] == [jobs[0].id, jobs[1].id, None]
     await end(jobs[0].id)
     assert await claimed(two) == jobs[2].id
+
+
+async def test_runs_that_a_restarted_worker_adopts_take_their_slots(opened_sqlite):
+    await limited(backup=1)
+    adopted = [await pending(kind="backup"), await pending()]
+    assert [await claimed() for _ in range(2)] == [job.id for job in adopted]
+    backup, init = await pending(kind="backup"), await pending()
+    assert await claimed(Claimant("test-host", "d", 2)) is None
+    assert [await claimed(Claimant("test-host", "d", 4)) for _ in range(2)] == [init.id, None]
+    await end(adopted[0].id)
+    assert await claimed() == backup.id
+
+
+async def test_runs_of_another_data_directory_take_slots_of_their_kind_alone(opened_sqlite):
+    await limited(backup=2)
+    for directory in ("gone", "d"):
+        await pending(kind="backup")
+        await claimed(Claimant("test-host", directory, 1))
+    _, init = await pending(kind="backup"), await pending()
+    assert [await claimed(Claimant("test-host", "d", 2)) for _ in range(2)] == [init.id, None]
 
 
 async def limited(**kinds):

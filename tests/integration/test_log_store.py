@@ -1,5 +1,6 @@
 """Logs in the database: every byte below the limits; above them head and tail, and how much is missing."""
 
+import asyncio
 import re
 from functools import partial
 
@@ -156,3 +157,24 @@ async def test_log_of_a_unit_that_fails_is_not_stored(opened):
     with pytest.raises(OSError, match="full"):
         await unit(fails)
     assert await stored(job_id) == []
+
+
+@pytest.mark.parametrize("size", [4, 200])
+async def test_of_two_followers_one_stores_a_text_and_the_other_is_told(opened, small, size):
+    job_id = await job()
+    at = await append(job_id, b"begun ")
+    text = b"x" * size
+    tries = (unit(partial(log_store.append, job_id, at, text)) for _ in range(4))
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert [type(result) for result in results].count(log_store.LogMovedError) == 3
+    assert (await log_store.position(job_id)).start == len(b"begun ") + size
+
+
+async def test_writer_that_comes_back_with_an_old_position_stores_nothing(opened_sqlite, small):
+    job_id = await job()
+    old = await append(job_id, b"a")
+    await append(job_id, b"bc")
+    for text in (b"bc", b"b" * 100):
+        with pytest.raises(log_store.LogMovedError):
+            await unit(partial(log_store.append, job_id, old, text))
+    assert b"".join(await stored(job_id)) == b"abc"

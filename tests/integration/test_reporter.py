@@ -17,6 +17,7 @@ import pytest
 from bot.slack.client import SlackPlatform
 from cli.composition import chat_platforms, secret_box
 from jobs import lifecycle
+from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending, NewJob
 from jobs.models import ChatMessage, Job
@@ -120,8 +121,9 @@ async def back_up(running, repository="photos") -> int:
     return started["job_id"]
 
 
-async def new_job(host="test-host") -> Job:
-    new = NewJob("backup", host, "token:test", "api", repository_name="photos", channel=PLACE)
+async def new_job(host="test-host", **fields) -> Job:
+    given = {"repository_name": "photos", "channel": PLACE, **fields}
+    new = NewJob("backup", host, "token:test", "api", **given)
     return await unit(partial(lifecycle.create, new))
 
 
@@ -274,6 +276,38 @@ async def test_post_that_outlived_its_claim_is_taken_back_when_another_was_poste
     assert len(slack.called("chat.delete")) == 1
 
 
+class CountingBudget(Budget):
+    """Also counts the calls that it refused."""
+
+    refused = 0
+
+    def take(self, now_s, *, urgent):
+        taken = super().take(now_s, urgent=urgent)
+        self.refused += not taken
+        return taken
+
+
+async def test_place_in_the_queue_is_told_but_never_with_what_is_saved_for_the_ends(opened_sqlite, slack):
+    budget = CountingBudget(rate=0, capacity=6, reserve=2)
+    holder = await started(await new_job(lane="x", channel=None))
+    first, second = await new_job(lane="x"), await new_job(lane="x")
+    async with reporting(slack, opened_sqlite, budget=budget):
+        await until(lambda: shows(slack, first.id, "pending") and shows(slack, second.id, "pending"))
+        for job, place in ((first, "next in the queue"), (second, "place 2 in the queue")):
+            assert f"waiting for #{holder.id} (backup, running), {place}" in one(slack, job.id, "card").text
+            assert one(slack, job.id, "progress").text.endswith(f"waiting for #{holder.id} (backup, running)")
+        before, refused = len(slack.calls), budget.refused
+        for _ in range(2):
+            await new_job(lane="x", channel=None, priority=1)
+        await until(lambda: budget.refused >= refused + 2)
+        assert len(slack.calls) == before
+        await ended(first, JobStatus.CANCELLED)
+        await until(lambda: shows(slack, first.id, "cancelled"))
+        budget.tokens = 3
+        await until(lambda: "place 3 in the queue" in one(slack, second.id, "card").text)
+    assert_one_thread(slack, first.id, "cancelled")
+
+
 async def until_row_is_claimed(job: Job) -> None:
     async with asyncio.timeout(10):
         while not await ChatMessage.filter(job_id=job.id, part="card", platform="slack", claim__isnull=False).exists():
@@ -346,3 +380,16 @@ async def test_twenty_threads_at_once_are_all_shown_within_slacks_limits(opened_
     assert len(slack.messages[CHANNEL]) == 41
     assert_refusals_were_obeyed(slack)
     assert len(slack.refusals) <= 8
+
+
+async def test_row_that_was_read_before_anothers_claim_can_not_be_claimed(opened_sqlite):
+    job = await new_job()
+    early = await ChatMessage.get(job_id=job.id, part="card", platform="slack")
+    late = await ChatMessage.get(id=early.id)
+    claim = await reporter._claim(early)
+    assert claim
+    await ChatMessage.filter(id=early.id, claim=claim).update(claimed_until=now(), failures=1)  # its answer was lost
+    assert await reporter._claim(late) is None
+    again = await ChatMessage.get(id=early.id)
+    assert again.state == "sending"
+    assert await reporter._claim(again)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.borg.events import LogMessage, Text, parse_event
-from jobs.borg.outcome import SENTENCES, Diagnosis, Outcome, Verdict, spawn_failure
+from jobs.borg.outcome import SENTENCES, TRANSIENT, Diagnosis, Outcome, Verdict, spawn_failure
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "borg"
 VERSIONS = sorted(path.name for path in SAMPLES.iterdir() if path.is_dir())
@@ -33,10 +33,10 @@ EXPECTED: dict[str, Expected | dict[str, Expected]] = {
     "create_fresh": PLAIN_SUCCESS,
     "create_progress": PLAIN_SUCCESS,
     "create_show_rc": PLAIN_SUCCESS,
-    "create_sighup": (Verdict.TRANSIENT, "killed"),
-    "create_sigint": (Verdict.TRANSIENT, "killed"),
-    "create_sigkill": (Verdict.TRANSIENT, "killed"),
-    "create_sigterm": (Verdict.TRANSIENT, "killed"),
+    "create_sighup": (Verdict.ERROR, "killed"),
+    "create_sigint": (Verdict.ERROR, "killed"),
+    "create_sigkill": (Verdict.ERROR, "killed"),
+    "create_sigterm": (Verdict.ERROR, "killed"),
     "create_unchanged": PLAIN_SUCCESS,
     "disk_full": (Verdict.ERROR, "disk_full"),
     "disk_full_tiny": (Verdict.ERROR, "disk_full"),
@@ -155,8 +155,8 @@ def test_of_several_warnings_the_gravest_is_told_and_all_are_counted(version):
         (120, Verdict.ERROR, "borg_failed"),
         (127, Verdict.ERROR, "borg_failed"),
         (128, Verdict.ERROR, "borg_failed"),
-        (137, Verdict.TRANSIENT, "killed"),
-        (-15, Verdict.TRANSIENT, "killed"),
+        (137, Verdict.ERROR, "killed"),
+        (-15, Verdict.ERROR, "killed"),
         (-11, Verdict.ERROR, "borg_crashed"),
         (255, Verdict.ERROR, "borg_failed"),
     ],
@@ -164,6 +164,35 @@ def test_of_several_warnings_the_gravest_is_told_and_all_are_counted(version):
 def test_exit_status_alone_is_enough_for_a_verdict(status, verdict, code):
     outcome = judged([], status)
     assert (outcome.verdict, outcome.code) == (verdict, code)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ssh: Could not resolve hostname backup: Name or service not known",
+        "ssh: Could not resolve hostname backup: Temporary failure in name resolution",
+        "ssh: connect to host backup port 22: No route to host",
+        "ssh: connect to host backup port 22: Connection refused",
+        "ssh: connect to host backup port 22: Connection timed out",
+        "ssh: connect to host backup port 22: Network is unreachable",
+        "Connection timed out during banner exchange",
+        "kex_exchange_identification: read: Connection reset by peer",
+        "Connection closed by 192.0.2.1 port 22",
+        "client_loop: send disconnect: Broken pipe",
+    ],
+)
+@pytest.mark.parametrize("status", [2, 81])
+def test_host_that_ssh_does_not_reach_is_tried_again(said, status):
+    diagnosis = Diagnosis()
+    diagnosis.feed(LogMessage("WARNING", f"Remote: {said}", None, "root"))
+    closed = "Connection closed by remote host. Is borg working on the server?"
+    diagnosis.feed(LogMessage("ERROR", closed, "ConnectionClosedWithHint", "borg.archiver"))
+    outcome = diagnosis.outcome(status, repository="photos", location="ssh://backup/photos")
+    assert (outcome.verdict, outcome.code) == (Verdict.TRANSIENT, "connection_lost")
+
+
+def test_only_locks_and_connections_pass_by_themselves():
+    assert {"repository_locked", "connection_lost"} == TRANSIENT
 
 
 def test_python_that_cannot_start_borg_is_no_warning():
@@ -195,7 +224,7 @@ def test_words_in_a_name_do_not_decide():
     [
         (2, "borg_missing", Verdict.ERROR),
         (13, "borg_not_executable", Verdict.ERROR),
-        (12, "out_of_memory", Verdict.TRANSIENT),
+        (12, "out_of_memory", Verdict.ERROR),
         (24, "spawn_failed", Verdict.ERROR),
     ],
 )

@@ -41,6 +41,8 @@ ESTIMATE = FIGURES.model_copy(
 )
 FINAL = Progress(progress_percent=100.0, nfiles=1204, original_size=31_200_000_000, deduplicated_size=2_100_000_000)
 CHANGED = "3 files changed while they were read; the archive holds what was read."
+GIVEN_UP = "The host nas-1 was silent for 24 h. What became of the run is not known."
+LOST = "#5 (backup), whose host nas-2 is lost (`locutus jobs forget 5` frees the repository)"
 NO_REPOSITORY = "The repository /srv/borg/photos does not exist. Create it, or correct its location."
 
 
@@ -67,6 +69,9 @@ def job(status="running", progress=FIGURES, **changes):
         "parent_id": None,
         "scheduled_job_id": None,
         "not_before": None,
+        "waits_for": None,
+        "queue_place": None,
+        "host_silent_since": None,
         "created_at": NOW,
         "started_at": None,
         "completed_at": None,
@@ -89,10 +94,10 @@ def shown(message: Message) -> str:
 
 CARDS = {
     "pending": (
-        job_card(job("pending", Progress()), words=WORDS, waits_for="#5 (check of photos)"),
+        job_card(job("pending", Progress(), waits_for="#5 (check, running)", queue_place=2), words=WORDS),
         """
         ○ Backup of photos #7 pending
-        waiting for #5 (check of photos)
+        waiting for #5 (check, running), place 2 in the queue
         Host: nas-1
         Asked by: Slack user U1
         [Cancel]
@@ -107,8 +112,32 @@ CARDS = {
         [Cancel]
         """,
     ),
+    "pending behind a job of a lost host": (
+        job_card(job("pending", Progress(), waits_for=LOST, queue_place=1), words=WORDS),
+        f"""
+        ○ Backup of photos #7 pending
+        waiting for {LOST}, next in the queue
+        Host: nas-1
+        Asked by: Slack user U1
+        [Cancel]
+        """,
+    ),
+    "pending on a silent host": (
+        job_card(
+            job("pending", Progress(), waits_for="nas-1 to be heard of again", queue_place=1, host_silent_since=NOW),
+            words=WORDS,
+        ),
+        """
+        ○ Backup of photos #7 pending
+        waiting for nas-1 to be heard of again, next in the queue
+        host silent since 23 Nov 14:03 UTC
+        Host: nas-1
+        Asked by: Slack user U1
+        [Cancel]
+        """,
+    ),
     "silent": (
-        job_card(job(), words=WORDS, silent_since=NOW),
+        job_card(job(host_silent_since=NOW), words=WORDS),
         """
         ● Backup of photos #7 running
         host silent since 23 Nov 14:03 UTC
@@ -180,6 +209,18 @@ CARDS = {
         [Cancel]
         """,
     ),
+    "given up, and then told late": (
+        job_card(
+            job("failed", duration_s=86_400.0, error_message=GIVEN_UP, late_status=JobStatus.COMPLETED), words=WORDS
+        ),
+        f"""
+        ✗ Backup of photos #7 failed after 1 d
+        {GIVEN_UP}
+        the host returned: it had completed after all
+        Host: nas-1
+        Asked by: Slack user U1
+        """,
+    ),
     "another kind, without its words or a repository": (
         job_card(job(kind="package_install", repository=None, requested_by="cli:root", origin="cli", retry_of=5)),
         """
@@ -197,6 +238,15 @@ PROGRESS = {
         """
         ○ Backup of photos #7 pending
         waiting for nas-1
+        """,
+    ),
+    "pending behind another": (
+        progress_message(
+            job("pending", Progress(), waits_for="#5 (check, running)", queue_place=2), now=NOW, words=WORDS
+        ),
+        """
+        ○ Backup of photos #7 pending
+        waiting for #5 (check, running)
         """,
     ),
     "with an estimated total": (
@@ -228,7 +278,7 @@ PROGRESS = {
         """,
     ),
     "silent": (
-        progress_message(job(progress=ESTIMATE), now=NOW, words=WORDS, silent_since=NOW),
+        progress_message(job(progress=ESTIMATE, host_silent_since=NOW), now=NOW, words=WORDS),
         """
         ● Backing up photos #7 running
         ████████████░░░░░░░░ ≈ 62 % of the previous archive's 31.2 GB
@@ -259,6 +309,18 @@ PROGRESS = {
         f"""
         ✗ Backup of photos #7 failed after 12 s
         {NO_REPOSITORY}
+        """,
+    ),
+    "given up, and then told late": (
+        progress_message(
+            job("failed", duration_s=86_400.0, error_message=GIVEN_UP, late_status=JobStatus.CANCELLED),
+            now=NOW,
+            words=WORDS,
+        ),
+        f"""
+        ✗ Backup of photos #7 failed after 1 d
+        {GIVEN_UP}
+        the host returned: it had been cancelled
         """,
     ),
     "failed, nobody knows why": (
@@ -323,6 +385,18 @@ def test_stalled_run_tells_its_last_activity_beside_the_bar():
     assert progress_message(job(progress=stalled), now=NOW).lines[-1] == "last activity 4 min ago"
     clock_ahead = FIGURES.model_copy(update={"last_activity_at": NOW + timedelta(minutes=4)})
     assert progress_message(job(progress=clock_ahead), now=NOW).lines[-1] == "last activity just now"
+
+
+def test_progress_message_does_not_change_with_the_place_in_the_queue():
+    places = [job("pending", waits_for="#5 (check, running)", queue_place=place) for place in (1, 2)]
+    assert len({progress_message(view, now=NOW).text for view in places}) == 1
+    assert len({job_card(view).text for view in places}) == 2
+
+
+@pytest.mark.parametrize("late", [JobStatus.FAILED, JobStatus.CANCELLED])
+def test_job_that_was_given_up_can_be_retried_unless_it_had_completed(late):
+    assert [button.label for button in job_card(job("failed", late_status=late)).buttons] == ["Retry"]
+    assert not job_card(job("failed", late_status=JobStatus.COMPLETED)).buttons
 
 
 def test_card_does_not_change_with_the_progress():
@@ -392,7 +466,18 @@ anything = st.text(max_size=3000)
 @given(status=st.sampled_from(JobStatus), name=anything, sentence=anything, warnings=st.integers(0, 9))
 def test_every_text_names_the_job_and_its_state(status, name, sentence, warnings):
     progress = ESTIMATE.model_copy(update={"current_file": name, "progress_message": sentence})
-    view = job(status, progress, repository=name, host=name, error_message=sentence, warnings=warnings)
+    view = job(
+        status,
+        progress,
+        repository=name,
+        host=name,
+        error_message=sentence,
+        warnings=warnings,
+        waits_for=sentence,
+        queue_place=3,
+        host_silent_since=NOW,
+        late_status=JobStatus.COMPLETED,
+    )
     for message in (job_card(view), progress_message(view, now=NOW), failure_message(view, [sentence, name])):
         assert "#7" in message.text
         assert status.value in message.text

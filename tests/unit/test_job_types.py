@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.borg.events import ArchiveProgress
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.errors import InvalidRequestError
-from jobs.job_type import Parameters, Run, Target
+from jobs.job_type import Parameters, RetryPolicy, Run, Target
 from jobs.types import JOB_TYPES, job_type
 from jobs.view import Progress
 
@@ -79,3 +81,26 @@ def test_last_event_of_a_backup_does_not_wipe_its_figures():
     seen = Progress(nfiles=5, original_size=10, current_file="/a")
     finished = ArchiveProgress(None, None, None, None, None, finished=True)
     assert backup.read_progress(finished, seen) == seen
+
+
+@pytest.mark.parametrize(
+    ("retries_so_far", "random", "delay_s"),
+    [(0, 0.5, 30), (1, 0.5, 120), (2, 0.5, 480), (3, 0.5, 1920), (9, 0.5, 3600), (0, 0.0, 24), (2, 0.0, 384)],
+)
+def test_each_retry_waits_longer_up_to_a_limit(retries_so_far, random, delay_s):
+    assert RetryPolicy().delay_s(retries_so_far, random) == pytest.approx(delay_s)
+
+
+@given(st.integers(0, 50), st.floats(0, 1, exclude_max=True))
+def test_jitter_is_a_share_of_the_delay(retries_so_far, random):
+    plain = RetryPolicy(jitter=0.0).delay_s(retries_so_far, random)
+    assert 0.8 * plain <= RetryPolicy().delay_s(retries_so_far, random) <= 1.2 * plain
+
+
+def test_backup_is_tried_four_times_and_a_repository_is_made_once():
+    assert (JOB_TYPES["backup"].retry.retries, JOB_TYPES["repository_init"].retry.retries) == (3, 0)
+
+
+@TYPES
+def test_run_that_has_not_begun_can_be_cancelled(declared):
+    assert declared.cancellable(Progress())

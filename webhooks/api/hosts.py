@@ -11,7 +11,7 @@ from webhooks.resource import Resource
 
 
 class HostAnswer(BaseModel):
-    """A host; `fingerprint` is its key's, `silent` says that its worker has not been heard of for three minutes."""
+    """A host; `fingerprint` is its key's, `silent` says that its worker has not been heard of for 45 s."""
 
     id: int
     name: str

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from tortoise.queryset import QuerySet
 
+from jobs import waiting
 from jobs.access import Principal, Role
 from jobs.cancel import cancel
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
+from jobs.forget import forget
 from jobs.models import Job
 from jobs.present import view
 from jobs.submit import IDEMPOTENCY_KEY, JobRequest, retry
@@ -54,7 +56,8 @@ async def list_jobs(call: Call[None, JobsQuery]) -> Page[JobView]:
     """The jobs that the principal may see."""
 
     async def present(rows: Any) -> list[JobView]:
-        return [view(row, base_url=call.context.settings.base_url) for row in rows]
+        found = await waiting.standings(rows)
+        return [view(row, found[row.id], base_url=call.context.settings.base_url) for row in rows]
 
     rows = _filtered(_visible(call.principal), call.query)
     return Page[JobView](**await page(rows, call.query, present))
@@ -63,14 +66,19 @@ async def list_jobs(call: Call[None, JobsQuery]) -> Page[JobView]:
 async def show_job(call: Call[None, WaitQuery]) -> JobView:
     """One job, as soon as it has ended or the wait is over."""
     await find_job(call, call.id)
-    return view(await _ended(call), base_url=call.context.settings.base_url)
+    return await _shown(call, await _ended(call))
 
 
 async def cancel_job(call: Plain) -> Answer:
-    """Ask for a job's end: 202 while its host still has to stop it, 200 once it has ended."""
+    """Ask for a job's end: 202 while its host has to stop it, 200 once it is cancelled, 409 when it is too late."""
     job = await cancel(call.id, call.principal, origin=call.origin)
-    body = view(job, base_url=call.context.settings.base_url)
+    body = await _shown(call, job)
     return Answer(body, status=HTTPStatus.OK if body.status.final else HTTPStatus.ACCEPTED)
+
+
+async def forget_job(call: Plain) -> JobView:
+    """Give up a job whose host is gone, and free its lane; 409 where the host may still tell of it."""
+    return await _shown(call, await forget(call.id, call.principal, origin=call.origin))
 
 
 async def retry_job(call: Plain) -> Answer:
@@ -87,6 +95,10 @@ async def find_job(call: Call[Any, Any], job_id: int, kind: str | None = None) -
         raise NotFoundError(f"There is no {kind or ''} job {job_id}.".replace("  ", " "))
     call.principal.require(Role.VIEW, job.repository_name)
     return job
+
+
+async def _shown(call: Call[Any, Any], job: Job) -> JobView:
+    return view(job, await waiting.standing_of(job), base_url=call.context.settings.base_url)
 
 
 async def _read(job_id: int) -> Job | None:
@@ -147,6 +159,10 @@ ROUTES = (
     ),
     Route(
         "POST", "/api/jobs/{id}/cancel", Role.OPERATE, cancel_job, "Asks for a job's end",
+        answer=JobView, by_repository=True,
+    ),
+    Route(
+        "POST", "/api/jobs/{id}/forget", Role.ADMINISTER, forget_job, "Gives up a job whose host is gone for good",
         answer=JobView, by_repository=True,
     ),
     Route(

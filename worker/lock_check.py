@@ -1,0 +1,56 @@
+"""Looking whether a run that was ended before its time left the repository locked."""
+
+from dataclasses import dataclass
+
+from jobs.borg.log_text import harmless
+from jobs.borg.outcome import Verdict
+from jobs.models import Repository
+from worker.ask_borg import ask_borg, outcome_of
+
+LOCK_WAIT_S = 3
+"""A `borg serve` whose client was ended needs a moment to give its lock back."""
+TIMEOUT_S = 15
+LONGEST_ANSWER = 65_536
+
+STILL_IN_USE = "The repository is still locked: what was started could not be ended yet and goes on using it."
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """What was found, as a sentence; `locked` only where that is certain."""
+
+    sentence: str
+    locked: bool = False
+
+
+async def check_lock(borg: str, repository: Repository) -> LockReport:
+    """Take the repository's lock for an instant, by `borg with-lock`, which needs neither key nor passphrase.
+
+    borg itself clears a lock that a dead process of this host left, so what is found locked is held by somebody else.
+    """
+    argv = (borg, "with-lock", "--log-json", "--lock-wait", str(LOCK_WAIT_S), "--", repository.location, "true")
+    try:
+        reply = await ask_borg(argv, TIMEOUT_S, LONGEST_ANSWER)
+    except TimeoutError:
+        return _unknown(f"borg gave no answer in {TIMEOUT_S} s.")
+    except OSError as error:
+        return _unknown(f"borg can't be run ({error.strerror}).")
+    outcome = outcome_of(reply, repository)
+    if outcome.verdict in {Verdict.SUCCESS, Verdict.WARNING}:
+        return LockReport("The repository is not locked.")
+    if outcome.code == "repository_locked":
+        return LockReport(_locked(repository), locked=True)
+    if outcome.code == "repository_missing":
+        return LockReport(harmless(f"There is no repository at {repository.location}."))
+    return _unknown(outcome.sentence or "borg failed.")
+
+
+def _locked(repository: Repository) -> str:
+    return harmless(
+        f"The repository {repository.name} is still locked. borg clears a lock that a dead process of this host left; "
+        "this one is held by a process that lives, or was left on another host. See who holds it before you break it."
+    )
+
+
+def _unknown(reason: str) -> LockReport:
+    return LockReport(f"Whether the repository is still locked could not be asked: {reason}")
