@@ -205,15 +205,15 @@ def _situation(job: JobView, *, with_place: bool) -> tuple[str, ...]:
     if job.status is JobStatus.PENDING:
         return (_waiting(job, with_place=with_place), *silent, *message)
     if job.status is JobStatus.RUNNING:
-        return silent
-    if job.status is JobStatus.FAILED:
-        message = message or ("no reason was recorded",)
-    return (*message, *_told_late(job))
-
-
-def _told_late(job: JobView) -> Iterator[str]:
+        return (*_being_cancelled(job), *silent)
     if job.late_status is not None:
-        yield f"the host returned: {_LATE[job.late_status]}"
+        return (f"the host returned: {_LATE[job.late_status]}",)
+    return message or (("no reason was recorded",) if job.status is JobStatus.FAILED else ())
+
+
+def _being_cancelled(job: JobView) -> Iterator[str]:
+    if job.cancelled_by:
+        yield f"being cancelled, asked by {_who(job.cancelled_by)}"
 
 
 def _left_behind(job: JobView) -> str | None:
@@ -227,7 +227,7 @@ def _waiting(job: JobView, *, with_place: bool) -> str:
         place = _place(job.queue_place) if with_place and job.queue_place else ""
         return f"waiting for {_sentence(job.waits_for)}{place}"
     if job.not_before:
-        return f"waiting until {wording.moment(job.not_before)}"
+        return f"{'tried again at' if job.attempt > 1 else 'waiting until'} {wording.soon(job.not_before)}"
     return f"waiting for {_short(job.host)}"
 
 
@@ -243,7 +243,7 @@ def _facts(job: JobView) -> Iterator[Field]:
     origin, _, detail = job.origin.partition(":")
     if origin and origin != asked_through:
         yield Field("Via", _short(" ".join(filter(None, (_ORIGINS.get(origin, origin), detail)))))
-    if job.archive_name and job.status in {JobStatus.RUNNING, JobStatus.COMPLETED}:
+    if job.archive_name and {job.status, job.late_status} & {JobStatus.RUNNING, JobStatus.COMPLETED}:
         yield Field("Archive", _short(job.archive_name))
     if job.attempt > 1:
         yield Field("Attempt", str(job.attempt))
@@ -279,6 +279,8 @@ def _buttons(job: JobView) -> tuple[Button, ...]:
 
 def _cancellable(job: JobView) -> bool:
     kind = JOB_TYPES.get(job.kind)
+    if job.status is JobStatus.RUNNING and job.cancelled_by:
+        return False
     return kind is None or job.status is JobStatus.PENDING or kind.cancellable(job.progress)
 
 

@@ -49,6 +49,12 @@ def moment(when: datetime) -> str:
     return f"{utc.day} {utc:%b %H:%M} UTC"
 
 
+def soon(when: datetime) -> str:
+    """`23 Nov 14:03:17 UTC` of an aware time for which somebody may wait."""
+    utc = when.astimezone(UTC)
+    return f"{utc.day} {utc:%b %H:%M:%S} UTC"
+
+
 def one_line(text: str) -> str:
     """The text on one line, white space as single spaces, nothing in it that moves a cursor or turns the writing."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))

@@ -144,7 +144,7 @@ async def forget(job_id: JobId, *, as_json: AsJson = False) -> None:
     if as_json:
         say_json(job)
     else:
-        say(f"Job #{job_id} is {job['status']} and holds no repository. Should its host return, it says how it ended.")
+        say(f"Job #{job_id} is {job['status']} and holds no repository. If its host returns, it will say how it ended.")
 
 
 @jobs.command()
@@ -208,7 +208,7 @@ async def ended(client: Api, job_id: int) -> JobView:
 async def say_if_nobody_works(client: Api) -> None:
     """A hint for whoever waits for a job that no worker will take."""
     if "workers" in (await client.get("/readyz"))["degraded"]:
-        note("A host's worker is silent. Its jobs wait until it is: `locutus up` starts one.")
+        note("A host's worker is silent; its jobs wait until it is heard of again. `locutus up` starts one.")
 
 
 def progress(job: JobView) -> Message:

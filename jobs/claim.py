@@ -16,13 +16,13 @@ from jobs.archive_name import NameFacts, expand
 from jobs.clock import now
 from jobs.database.unit import savepoint, unit
 from jobs.errors import RequestRefusedError
+from jobs.job_type import LONGEST_DELAY_S
 from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Archive, Host, Job
 from jobs.types import job_type
 from jobs.view import JobStatus
 
 CANDIDATES = 50
-LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def running_on(hosts: Collection[str], using_db: BaseDBAsyncClient | None 
 
 def is_due() -> Q:
     """The jobs whose time has come: another try is never further away than that, unless a clock was set back."""
-    set_back = Q(attempt__gt=1, not_before__gt=now() + LONGEST_WAIT)
+    set_back = Q(attempt__gt=1, not_before__gt=now() + timedelta(seconds=LONGEST_DELAY_S))
     return Q(not_before__isnull=True) | Q(not_before__lte=now()) | set_back
 
 

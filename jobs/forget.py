@@ -56,5 +56,5 @@ async def _silence(job: Job) -> str:
     if hosts.is_silent(host):
         return f"its host {job.host} has been silent since {host.last_seen_at:%Y-%m-%d %H:%M} UTC"
     heard_s = max(0, round((now() - host.last_seen_at).total_seconds()))
-    then = "cancel it instead" if job.status == JobStatus.RUNNING else "it frees by itself what the job still holds"
-    raise ConflictError(f"Job #{job.id} can't be forgotten: its host was heard of {heard_s} s ago: {then}.")
+    then = "Cancel it instead." if job.status == JobStatus.RUNNING else "It frees by itself what the job still holds."
+    raise ConflictError(f"Job #{job.id} can't be forgotten: its host was heard of {heard_s} s ago. {then}")

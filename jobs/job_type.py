@@ -16,6 +16,9 @@ from jobs.borg.events import Event
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.view import Progress
 
+LONGEST_DELAY_S = 7200.0
+"""No further away than that is another try of a job, ever."""
+
 
 class Parameters(BaseModel):
     """What a request may say beside kind and repository; unknown fields are refused."""
@@ -85,6 +88,10 @@ class RetryPolicy:
     factor: float = 4.0
     longest_s: float = 3600.0
     jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.longest_s * (1 + self.jitter) > LONGEST_DELAY_S:
+            raise ValueError(f"A wait of more than {LONGEST_DELAY_S} s is taken for a clock that was set back.")
 
     def delay_s(self, retries_so_far: int, random: float) -> float:
         """Seconds until the next try; `random` is drawn from [0, 1)."""

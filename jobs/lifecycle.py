@@ -64,6 +64,14 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed that is followed by another: an error code, and a sentence."""
+
+    code: str | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """What `submit` has checked and `create` writes."""
 
@@ -105,6 +113,7 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
         "running_lock": job.lane,
         "data_directory_id": data_directory_id,
         "archive_name": archive_name,
+        "error_code": None,
         "error_message": None,
     }
     await _move(job.id, job.attempt, RUNNING, columns)
@@ -119,21 +128,22 @@ async def put_back(
     *,
     not_before: datetime | None = None,
     reason: str | None = None,
-    costs_retry: bool = False,
+    failure: Failure | None = None,
 ) -> None:
     """Inside a unit: `running → pending`; the next one is a new attempt.
 
-    It costs no retry where the run provably never started. There is no next attempt when somebody asked for the job's
-    end meanwhile: it is cancelled.
+    A failed attempt costs a retry; a run that provably never started costs none, and `reason` says what hindered it.
+    There is no next attempt when somebody asked for the job's end meanwhile: it is cancelled.
     """
     columns: dict[str, Any] = {
         "attempt": attempt + 1,
-        "retries": F("retries") + int(costs_retry),
+        "retries": F("retries") + int(failure is not None),
         "started_at": None,
         "running_lock": None,
         "data_directory_id": None,
         "not_before": not_before,
-        "error_message": reason,
+        "error_code": failure.code if failure else None,
+        "error_message": failure.sentence if failure else reason,
         "progress": {},
     }
     await _move(job_id, attempt, PENDING, columns)
@@ -141,6 +151,8 @@ async def put_back(
     if job.cancel_requested_by:
         await end(job_id, job.attempt, Ending(CANCELLED))
         return
+    if repository := await job.get_repository():  # which may have turned out to be another's meanwhile
+        await Job.filter(id=job_id).update(lane=repository.lane)
     after_commit(partial(queue.wake_host, job.host, job.not_before))
     await _wake_who_waits(job)
 

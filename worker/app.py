@@ -1,18 +1,20 @@
 """The worker: one arq worker on its host's queue, the runs of this host, and the service tasks, as its role says."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
+import structlog
 from arq.cron import cron
 from arq.worker import func
 
 from bot.platform import ChatPlatform
 from jobs import hosts
+from jobs.database.connection import CAUSES, is_away
 from jobs.queue import CLAIM_FUNCTION, Queue, host_queue
 from jobs.secrets import HostKey, SecretBox
 from jobs.settings import Settings
@@ -27,11 +29,14 @@ from worker.service_sweep import ServiceSweep
 from worker.sole_worker import as_sole_worker
 from worker.wake_worker import WakeWorker
 
+RECONNECT_S = 1.0
 HOST_KEY_FILE = "host.key"
 BUDGETS = {"slack": (50 / 60, 12.0, 3.0)}
 """Calls a second, calls at once, and how many of these only ends may use: Slack's tier 3, about 50 a minute."""
 SPARE_THREADS, THREADS_A_JOB = 16, 2
 UNLIMITED = (1000.0, 1000.0, 0.0)
+
+_log = structlog.get_logger()
 
 
 class WorkerRole(StrEnum):
@@ -93,10 +98,21 @@ async def _host_runs(context: WorkerContext) -> HostRuns:
     settings = context.settings
     key = HostKey.load(settings.data_dir / HOST_KEY_FILE)
     version = await borg_version(settings.borg)
-    await hosts.register(
-        settings.host, key, max_jobs=settings.max_jobs, borg_version=version, replace=context.replace_host
-    )
+    register = partial(hosts.register, settings.host, key, max_jobs=settings.max_jobs, borg_version=version)
+    await _once_the_database_answers(partial(register, replace=context.replace_host))
     return HostRuns(HostIdentity(settings, key))
+
+
+async def _once_the_database_answers(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, as often as the database is away, or locked by a process that is paused."""
+    while True:
+        try:
+            return await work()
+        except CAUSES as error:
+            if not is_away(error):
+                raise
+            _log.warning("database_away", reason=str(error))
+        await asyncio.sleep(RECONNECT_S)
 
 
 def _arq_worker(context: WorkerContext, runs: HostRuns) -> WakeWorker:

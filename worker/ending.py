@@ -5,10 +5,10 @@ output.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from jobs.borg.outcome import Outcome, Verdict, spawn_failure
+from jobs.borg.outcome import TRANSIENT, Outcome, Verdict, spawn_failure, what_happened
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.job_type import Result, RetryPolicy
-from jobs.lifecycle import Ending
+from jobs.lifecycle import Ending, Failure
 from jobs.models import Job
 from jobs.view import JobStatus, Progress
 from worker.archive_search import CannotAskError
@@ -23,13 +23,14 @@ RESULT_UNREADABLE = "result_unreadable"
 class Conclusion:
     """An ending, the result of a success, and the log's last line.
 
-    A `transient` failure may pass by itself. A run that was `stopped` before its time may have left a lock behind.
+    `passing` says what happened where a failure may pass by itself. A run that was `stopped` before its time may have
+    left a lock behind.
     """
 
     ending: Ending
     footer: str
     result: Result | None = None
-    transient: bool = False
+    passing: str | None = None
     stopped: bool = False
 
 
@@ -38,7 +39,7 @@ class NextTry:
     """When a job is tried again, why it has to be, and the log's last line until then."""
 
     not_before: datetime
-    reason: str
+    failure: Failure
     footer: str
 
 
@@ -52,18 +53,24 @@ def conclude(following: Following, record: Exit) -> Conclusion:
 def next_try(job: Job, policy: RetryPolicy, conclusion: Conclusion, at: datetime, random: float) -> NextTry | None:
     """How a job goes on whose attempt failed at `at`; None where it ends. `random` is drawn from [0, 1)."""
     left = policy.retries - job.retries
-    if not conclusion.transient or left <= 0:
+    if not conclusion.passing or left <= 0:
         return None
     not_before = at + timedelta(seconds=policy.delay_s(job.retries, random))
     attempts = job.attempt + left
     moment = f"{not_before.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     footer = f"{conclusion.footer.rstrip()}; tried again at {moment}, attempt {job.attempt + 1} of {attempts}\n"
-    return NextTry(not_before, f"Attempt {job.attempt} of {attempts}: {conclusion.ending.error_message}", footer)
+    sentence = f"Attempt {job.attempt} of {attempts} failed: {conclusion.passing}"
+    return NextTry(not_before, Failure(conclusion.ending.error_code, sentence), footer)
+
+
+def _passing(following: Following, code: str | None) -> str | None:
+    target = following.run.target
+    return what_happened(code, repository=target.name, location=target.location) if code in TRANSIENT else None
 
 
 def tried_out(job: Job, conclusion: Conclusion) -> Conclusion:
     """The conclusion for good: a failure that did not pass by itself says how often it was tried."""
-    if not conclusion.transient or not job.retries:
+    if not conclusion.passing or not job.retries:
         return conclusion
     sentence = f"{conclusion.ending.error_message} It was tried {job.retries + 1} times."
     return replace(conclusion, ending=replace(conclusion.ending, error_message=sentence))
@@ -90,13 +97,20 @@ def unasked(following: Following, error: CannotAskError) -> Conclusion:
     """The end of an attempt that was not begun, as an earlier one may have made the archive."""
     sentence = f"Whether an earlier attempt made the archive could not be asked. {error.sentence}"
     footer = "Locutus: borg did not run, as the repository could not be asked for the archive of an earlier attempt\n"
-    return Conclusion(failed(following, error.code, sentence), footer, transient=True)
+    return Conclusion(failed(following, error.code, sentence), footer, passing=_passing(following, error.code))
 
 
 def vanished(following: Following) -> Conclusion:
     """The end of a run that left nothing behind."""
     sentence = "Worker restarted: the run was lost before it ended, and nothing tells how far it came. Run it again."
     return Conclusion(failed(following, "worker_restarted", sentence), "Locutus: Worker restarted; the run was lost.\n")
+
+
+def called_off(following: Following) -> Conclusion:
+    """The end of a run that left nothing behind, when somebody wanted its end."""
+    progress = following.progress.model_copy(update={"progress_message": None})
+    footer = "Locutus: Worker restarted; the run was lost, and its end had been asked for.\n"
+    return Conclusion(Ending(JobStatus.CANCELLED, progress=progress), footer, stopped=True)
 
 
 def failed(following: Following, code: str | None, sentence: str | None) -> Ending:
@@ -125,8 +139,8 @@ def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
         target = following.run.target
         outcome = following.reader.diagnosis.outcome(record.code or 0, repository=target.name, location=target.location)
     if outcome.verdict not in {Verdict.SUCCESS, Verdict.WARNING}:
-        transient = outcome.verdict is Verdict.TRANSIENT
-        return Conclusion(failed(following, outcome.code, outcome.sentence), footer, transient=transient)
+        passing = _passing(following, outcome.code)
+        return Conclusion(failed(following, outcome.code, outcome.sentence), footer, passing=passing)
     return _succeeded(following, outcome, footer)
 
 

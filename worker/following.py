@@ -31,7 +31,7 @@ class Following:
         self.totals: Totals | None = None
         self.scan_stop = threading.Event()
         self.progress = Progress()
-        self._pace = Pace(time.monotonic(), 0)
+        self._pace: Pace | None = Pace(time.monotonic(), 0)
         self._position = self._next = log_store.Position()
         self._skip = 0
         self._text = b""
@@ -46,6 +46,7 @@ class Following:
     async def resume(self) -> None:
         """Find out how much of the log is stored: after a worker's restart it is read again, but not stored again."""
         await self._find_position()
+        self._pace = None  # of what was read before, and how fast, nothing is known
         self._skip = self._position.start - await asyncio.to_thread(_log_start, self.directory)
 
     async def resynchronise(self) -> None:
@@ -68,7 +69,8 @@ class Following:
             self.say(await asyncio.to_thread(self.reader.read_log))
         progress = await asyncio.to_thread(self.reader.read_progress)
         if progress.original_size is not None:
-            self._pace = self._pace.after(time.monotonic(), progress.original_size, now())
+            seen = Pace(time.monotonic(), progress.original_size)
+            self._pace = self._pace.after(seen.at_s, seen.size, now()) if self._pace else seen
             progress = estimated(progress, self._pace, self.totals)
         self.progress = progress
         return self.reader.offset != before

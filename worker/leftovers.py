@@ -31,7 +31,10 @@ async def unfollowed(
 
     `seen_s` keeps from sweep to sweep when each of those was first seen, in monotonic seconds.
     """
-    for directory in await asyncio.to_thread(_directories, identity):
+    found = await asyncio.to_thread(_directories, identity)
+    for gone in seen_s.keys() - set(found):
+        del seen_s[gone]
+    for directory in found:
         if directory.job_id in active:
             continue
         try:

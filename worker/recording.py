@@ -29,6 +29,7 @@ from worker.ending import (
     RESULT_UNREADABLE,
     Conclusion,
     NextTry,
+    called_off,
     conclude,
     found_archive,
     next_try,
@@ -41,8 +42,11 @@ from worker.lock_check import STILL_IN_USE, LockReport, check_lock
 from worker.preparation import CannotPrepareError
 from worker.run_directory import Exit, ExitReason, RunDirectory, RunState
 
-RETRY_START_AFTER = timedelta(seconds=30)
+START_AGAIN_AFTER, START_AGAIN_WITHIN = timedelta(seconds=30), timedelta(hours=1)
+CLOCKS_DIFFER = timedelta(hours=1)
+"""By how much the clocks of a host and of the gateway may differ, at most."""
 MADE_BEFORE = "An earlier attempt came further than it could tell"
+ENDED_FROM_OUTSIDE = "borg was ended from outside"
 ASKED_FOR_S = 3600.0
 """How long a repository that can't be asked for an archive is asked again, at each sweep."""
 
@@ -78,9 +82,7 @@ class Recorder:
     async def tick(self, followings: Collection[Following]) -> None:
         """Store the news of all runs in one transaction."""
         async with self._storing:
-            for following in followings:
-                await following.look()
-            news = [following for following in followings if following.has_news]
+            news = [following for following in followings if await _looked(following) and following.has_news]
             try:
                 await unit(partial(_store_all, news))
             except CAUSES:
@@ -132,7 +134,8 @@ class Recorder:
         if not await asyncio.to_thread(_refused, directory, hindered=hindrance is not None):
             return
         # What hindered this start, or keeps supervisors from beginning, would do so in the next instant too.
-        not_before = now() + RETRY_START_AFTER if hindrance or job.attempt > 1 else None
+        delay = start_delay(job.attempt if hindrance else job.attempt - 1)
+        not_before = now() + delay if delay else None
         try:
             await unit(partial(lifecycle.put_back, job.id, job.attempt, not_before=not_before, reason=hindrance))
         except StaleMoveError:
@@ -153,7 +156,9 @@ class Recorder:
         repository = await following.job.get_repository()
         if repository is None or not following.kind.makes_archive:
             return None
-        return await find_archive(self._identity.settings.borg, repository, following.run, self._identity.key)
+        archive = await find_archive(self._identity.settings.borg, repository, following.run, self._identity.key)
+        older = archive is not None and archive.started_at < following.job.created_at - CLOCKS_DIFFER
+        return None if older else archive  # somebody else's, of the same name
 
     async def settle(self, following: Following, conclusion: Conclusion) -> None:
         """End the job; or put it back for another try, where its failure may pass by itself."""
@@ -175,7 +180,7 @@ class Recorder:
 
     async def _conclude(self, following: Following, record: Exit | None) -> Conclusion:
         """From the exit record; without one, or without a readable result, the repository knows more."""
-        conclusion = vanished(following) if record is None else await asyncio.to_thread(conclude, following, record)
+        conclusion = await self._without_archive(following, record)
         by = "Worker restarted" if record is None else _doubt(following.job, conclusion)
         if not by:
             return conclusion
@@ -183,10 +188,17 @@ class Recorder:
             archive = await self.find(following)
         except CannotAskError:
             since_s = self._asked_since_s.setdefault(following.directory, time.monotonic())
-            if time.monotonic() - since_s > ASKED_FOR_S:
+            enough = by == ENDED_FROM_OUTSIDE or conclusion.ending.status is JobStatus.CANCELLED
+            if enough or time.monotonic() - since_s > ASKED_FOR_S:
                 return conclusion
             raise
         return found_archive(following, archive, by=by) if archive else conclusion
+
+    async def _without_archive(self, following: Following, record: Exit | None) -> Conclusion:
+        if record is not None:
+            return await asyncio.to_thread(conclude, following, record)
+        job = await Job.get(id=following.job.id)
+        return called_off(following) if job.cancel_requested_by else vanished(following)
 
     async def _with_lock(self, following: Following, conclusion: Conclusion) -> Conclusion:
         repository = await following.job.get_repository()
@@ -216,8 +228,26 @@ class Recorder:
             _log.warning("job_was_ended_elsewhere")
 
 
+def start_delay(failed_starts: int) -> timedelta:
+    """How long until a run that has failed to start so often is started again."""
+    if not failed_starts:
+        return timedelta()
+    doubled: timedelta = START_AGAIN_AFTER * (1 << min(failed_starts, 10) - 1)
+    return min(doubled, START_AGAIN_WITHIN)
+
+
 def hindrance_of(reason: str) -> str:
     return f"The last start was hindered: {reason}. Look at the disk and the data directory of the host."
+
+
+async def _looked(following: Following) -> bool:
+    """Whether the run could be read: one that can't must not keep the news of the others."""
+    try:
+        await following.look()
+    except (OSError, ValueError) as error:
+        _log.warning("run_unreadable", job_id=following.job.id, reason=str(error))
+        return False
+    return True
 
 
 async def _store_all(followings: Collection[Following]) -> None:
@@ -231,6 +261,8 @@ def _doubt(job: Job, conclusion: Conclusion) -> str | None:
         return "The result can't be read"
     if conclusion.ending.error_code == "archive_exists" and job.retries:
         return MADE_BEFORE
+    if conclusion.ending.error_code in {"killed", "borg_crashed"}:  # perhaps after its last write
+        return ENDED_FROM_OUTSIDE
     return None
 
 
@@ -252,7 +284,7 @@ def _remove(directory: RunDirectory) -> None:
 async def _put_back(following: Following, again: NextTry) -> None:
     job = following.job
     await following.store_text()
-    await lifecycle.put_back(job.id, job.attempt, not_before=again.not_before, reason=again.reason, costs_retry=True)
+    await lifecycle.put_back(job.id, job.attempt, not_before=again.not_before, failure=again.failure)
 
 
 async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: bool) -> None:

@@ -117,8 +117,14 @@ class Reporter:
 
     async def _show(self, job_id: int) -> None:
         job = await Job.get(id=job_id)
+        await self._show_parts(job)
+        if JobStatus(job.status).final and not await Job.filter(id=job_id, revision=job.revision).exists():
+            # Something was learned of an ended job while its end was shown: none of its messages is the last word.
+            await ChatMessage.filter(job_id=job_id, platform=self._platform.name).update(settled=False)
+
+    async def _show_parts(self, job: Job) -> None:
         shown = await seen(job)
-        rows = {row.part: row for row in await ChatMessage.filter(job_id=job_id, platform=self._platform.name)}
+        rows = {row.part: row for row in await ChatMessage.filter(job_id=job.id, platform=self._platform.name)}
         for part in PARTS:
             row = rows.get(part)
             if row is None or row.settled or row.state == "refused":
@@ -131,7 +137,7 @@ class Reporter:
                 return
             await row.refresh_from_db()
         running_for_s = (now() - (job.started_at or job.created_at)).total_seconds()
-        self._pauses[job_id] = Pause(time.monotonic() + edit_interval_s(running_for_s), job.status)
+        self._pauses[job.id] = Pause(time.monotonic() + edit_interval_s(running_for_s), job.status)
 
     async def _show_part(self, job: JobView, row: ChatMessage, root: str | None) -> bool:
         """Show one message if it shows something else; False when the rest of the thread has to wait."""

@@ -5,6 +5,7 @@ database is away, say) leaves its run directory, which the next sweep adopts.
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Coroutine
@@ -13,8 +14,10 @@ from typing import Any
 import structlog
 
 from jobs import archives, hosts
+from jobs.borg.statistics import ArchiveStatistics
 from jobs.claim import claim_next
 from jobs.database.connection import CAUSES
+from jobs.lifecycle import StaleMoveError
 from jobs.models import Job
 from jobs.types import job_type
 from jobs.view import JobStatus
@@ -53,6 +56,7 @@ class HostRuns:
     async def run(self) -> None:
         """Show that this host lives and store the progress of all runs at each tick, until cancelled."""
         self._swept_s = time.monotonic() - SWEEP_OVERDUE_S
+        self._active.clear()  # what an earlier turn was about to begin, and did not
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._beat())
@@ -155,10 +159,12 @@ class HostRuns:
         except CannotPrepareError as error:
             await self._recorder.end_unprepared(job, error)
             return
+        except StaleMoveError:  # this worker was paused meanwhile, and another has put the job back
+            return
         following = Following(job, job_type(job.kind), preparation.run, directory)
+        log_start = await following.begin()
+        await self._pass_on_cancel(job.id)  # one that came before this worker knew the job as its own
         try:
-            log_start = await following.begin()
-            await self._pass_on_cancel(job.id)  # one that came before this worker knew the job as its own
             await asyncio.to_thread(_launch, directory, preparation, log_start)
         except supervision.AlreadyStartedError:
             return
@@ -181,19 +187,24 @@ class HostRuns:
         following = Following(job, job_type(job.kind), run_of(job, repository), self._identity.directory(job))
         await following.begin()
         try:
-            async with asyncio.timeout(None) as self._asking[job.id]:
-                await self._pass_on_cancel(job.id)
-                archive = await self._recorder.find(following)
+            archive = await self._asked_for(following)
         except TimeoutError:  # called off: the supervisor will find that, and not start borg
             return False
         except CannotAskError as error:
             await self._recorder.settle(following, unasked(following, error))
             return True
-        finally:
-            self._asking.pop(job.id, None)
         if archive is not None:
             await self._recorder.settle(following, found_archive(following, archive, by=MADE_BEFORE))
         return archive is not None
+
+    async def _asked_for(self, following: Following) -> ArchiveStatistics | None:
+        job_id = following.job.id
+        try:
+            async with asyncio.timeout(None) as self._asking[job_id]:
+                await self._pass_on_cancel(job_id)
+                return await self._recorder.find(following)
+        finally:
+            self._asking.pop(job_id, None)
 
     async def _follow(self, following: Following) -> None:
         self._active[following.job.id] = following
@@ -226,7 +237,8 @@ class HostRuns:
 async def _find_totals(following: Following) -> None:
     if not following.kind.makes_archive or following.job.repository_id is None:
         return
-    following.totals = await archives.previous_totals(following.job.repository_id)
+    with contextlib.suppress(*CAUSES):  # without it a total is looked for, and no run goes unfollowed
+        following.totals = await archives.previous_totals(following.job.repository_id)
     if following.totals is None:
         # Of a thread of its own that nobody waits for: a dead mount among the sources may hold it for ever.
         threading.Thread(target=_scan, args=(following,), daemon=True).start()

@@ -22,6 +22,8 @@ from jobs.view import JobStatus
 
 LONGEST_INTERVAL = timedelta(minutes=1)
 SHORTEST_INTERVAL = timedelta(seconds=1)
+WATCHED_FOR = timedelta(minutes=10)
+"""How long this process itself must have heard nothing before it gives a host's jobs up, whatever the clocks say."""
 
 _log = structlog.get_logger()
 
@@ -89,7 +91,7 @@ class ServiceSweep:
     def _is_lost(self, host: Host) -> bool:
         if host.last_seen_at is None or now() - host.last_seen_at <= self._lost_after:
             return False
-        return self._is_silent_for(host, min(SILENT_AFTER, self._lost_after))
+        return self._is_silent_for(host, min(WATCHED_FOR, self._lost_after))
 
 
 async def _give_up(host: Host) -> None:

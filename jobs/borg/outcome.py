@@ -223,6 +223,11 @@ class Diagnosis:
         return f"{count} {self._first[code]}" if code in self._first else "warnings"
 
 
+def what_happened(code: str, *, repository: str, location: str) -> str:
+    """The first half of a transient failure's sentence: what to do is nothing, as it is tried again."""
+    return harmless(SENTENCES[code][0].format(repository=repository, location=location))
+
+
 def spawn_failure(number: int, program: str) -> Outcome:
     """Judge a start that failed with errno `number`: nothing ran."""
     code = _UNSTARTED.get(number, "spawn_failed")

@@ -24,6 +24,8 @@ from jobs.database.unit import READER, WRITER, finish_units, writer
 MIGRATIONS = "jobs.database.migrations"
 ADVISORY_LOCK = 0x6C6F6375747573
 BUSY_TIMEOUT_MS = 10_000
+POSTGRES_ANSWER_S = 30.0
+"""A server that is silent for longer counts as away: a broken network ends no connection by itself."""
 SQLITE_WRITER = {"busy_timeout": BUSY_TIMEOUT_MS, "synchronous": "FULL"}
 SQLITE_READER = {"busy_timeout": BUSY_TIMEOUT_MS, "query_only": "ON"}
 
@@ -149,7 +151,8 @@ def _sqlite_connections(path: Path) -> dict[str, Any]:
 
 def _postgres_connection(url: str) -> dict[str, Any]:
     credentials = expand_db_url("asyncpg" + url[url.index("://") :])["credentials"]
-    return {"engine": "jobs.database.asyncpg", "credentials": {"minsize": 1, "maxsize": 10, **credentials}}
+    pool = {"minsize": 1, "maxsize": 10, "command_timeout": POSTGRES_ANSWER_S}
+    return {"engine": "jobs.database.asyncpg", "credentials": {**pool, **credentials}}
 
 
 @contextlib.asynccontextmanager

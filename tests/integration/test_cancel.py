@@ -13,7 +13,7 @@ from jobs.claim import Claimant, claim_next
 from jobs.database.connection import database
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, NotFoundError
-from jobs.lifecycle import Ending, NewJob
+from jobs.lifecycle import Ending, Failure, NewJob
 from jobs.models import AuditEntry, Job
 from jobs.queue import open_queue
 from jobs.types.backup import Backup
@@ -94,7 +94,7 @@ async def test_attempt_that_is_to_come_can_be_cancelled_however_far_the_last_one
     monkeypatch.setattr(Backup, "cancellable", lambda _, progress: progress.nfiles is None)
     job = await running()
     await unit(partial(lifecycle.report, job.id, 1, Progress(nfiles=1)))
-    await unit(partial(lifecycle.put_back, job.id, 1, costs_retry=True))
+    await unit(partial(lifecycle.put_back, job.id, 1, failure=Failure("connection_lost", "It broke.")))
     assert (await cancel(job.id, ADMIN, origin="api")).status == "cancelled"
 
 

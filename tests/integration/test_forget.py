@@ -116,7 +116,7 @@ async def test_late_result_of_a_forgotten_job_is_noted(opened_sqlite):
 
 async def test_job_of_a_host_that_speaks_is_not_forgotten(opened_sqlite):
     job = await running()
-    with pytest.raises(ConflictError, match=f"#{job.id} .*its host was heard of 0 s ago: cancel it instead"):
+    with pytest.raises(ConflictError, match=f"#{job.id} .*its host was heard of 0 s ago. Cancel it instead"):
         await forgotten(job)
     assert (await Job.get(id=job.id)).status == "running"
     assert not await AuditEntry.filter(action="job.forget").exists()
@@ -158,7 +158,7 @@ async def test_api_forgets(tmp_path, sqlite_url, redis_url):
         status, answer = await running_one.call("POST", f"/api/jobs/{job.id}/forget")
         again, _ = await running_one.call("POST", f"/api/jobs/{job.id}/forget")
     assert (refused, status, again) == (409, 200, 200)
-    assert "cancel it instead" in problem["detail"]
+    assert "Cancel it instead" in problem["detail"]
     assert (answer["status"], answer["error_code"]) == ("failed", "host_lost")
 
 

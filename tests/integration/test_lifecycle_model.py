@@ -35,7 +35,7 @@ from jobs.database import connection
 from jobs.database.connection import database
 from jobs.database.unit import unit
 from jobs.errors import ConflictError
-from jobs.lifecycle import HOST_LOST, PRIORITY_STEP, Ending, NewJob, StaleMoveError
+from jobs.lifecycle import HOST_LOST, PRIORITY_STEP, Ending, Failure, NewJob, StaleMoveError
 from jobs.models import ChatMessage, Delivery, Host, Job, Subscription
 from jobs.outbox import EVENT_NAMES
 from jobs.present import view
@@ -94,6 +94,7 @@ class Modelled:
         if self.status != RUNNING:
             return False
         self.status = CANCELLED if self.cancel_asked else PENDING
+        self.error_code = "connection_lost" if costs_retry and not self.cancel_asked else None
         self.attempt, self.retries = self.attempt + 1, self.retries + costs_retry
         self.holds, self.not_before = False, not_before
         return True
@@ -104,7 +105,7 @@ class Modelled:
             return self.status == CANCELLED
         self.cancel_asked = True
         if self.status == PENDING:
-            self.status = CANCELLED
+            self.status, self.error_code = CANCELLED, None
         return True
 
     def columns(self) -> dict:
@@ -238,10 +239,13 @@ class Lifecycle(RuleBasedStateMachine):
 
     def put_back(self, job, lateness, costs_retry, in_hours):
         job = self.pick(*job)
-        fate = {"costs_retry": costs_retry, "not_before": in_hours and self.clock + in_hours * HOUR}
+        not_before = in_hours and self.clock + in_hours * HOUR
+        failure = Failure("connection_lost", "It broke.") if costs_retry else None
         attempt = self.attempt(job, lateness)
-        moved = self.is_moved(partial(lifecycle.put_back, job, attempt, reason="a reason", **fate))
-        assert moved == (attempt == self.model[job].attempt and self.model[job].put_back(**fate))
+        back = partial(lifecycle.put_back, job, attempt, not_before=not_before, reason="a reason", failure=failure)
+        moved = self.is_moved(back)
+        mine = attempt == self.model[job].attempt
+        assert moved == (mine and self.model[job].put_back(costs_retry=costs_retry, not_before=not_before))
         self.claim_as_after_each_end(job)
 
     def end(self, job, lateness, status, keep_lane):
@@ -348,7 +352,7 @@ class Lifecycle(RuleBasedStateMachine):
         if not ready:
             return None
         best = min(ready, key=lambda job: (job.rank, job.id))
-        best.status, best.holds, best.starts = RUNNING, True, best.starts + 1
+        best.status, best.holds, best.starts, best.error_code = RUNNING, True, best.starts + 1, None
         return best.id
 
     def end_as(self, job, lateness, ending):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from jobs.borg.environment import environment
 from jobs.clock import now
 from jobs.job_type import RetryPolicy
 from jobs.models import Archive, Job
+from jobs.queue import wake_host
 from jobs.submit import JobRequest, submit
 from jobs.types import backup
 from jobs.types.backup import Backup
@@ -132,21 +134,24 @@ async def waiting_again(running, job_id, attempt=2):
 
 
 async def test_locked_repository_is_waited_for_and_backed_up_once(settings, slack, photos, monkeypatch):
-    monkeypatch.setattr(Backup, "retry", replace(SOON, first_s=5.0))
+    monkeypatch.setattr(Backup, "retry", LATE)
     async with up(settings, slack) as running:
         with locked(photos):
             before = now()
             job_id = await asked(running)
             job = await waiting_again(running, job_id)
             assert (job.retries, job.running_lock, job.data_directory_id) == (1, None, None)
-            assert timedelta(seconds=5) <= job.not_before - before
+            assert timedelta(seconds=LATE.first_s) <= job.not_before - before
             assert job.error_message.startswith("Attempt 1 of 3: photos is locked by another backup")
             await until(lambda: not RunDirectory.of(settings.runs, job_id, 1).path.exists())
             await until(lambda: any("waiting until" in message.text for message in slack.messages[CHANNEL]))
+        sooner = now() + timedelta(seconds=1)
+        await Job.filter(id=job_id).update(not_before=sooner)
+        await wake_host(job.host, sooner)
         ended = await running.ended(job_id)
         log = await log_of(running, job_id)
     assert (ended.status, ended.attempt, ended.retries, ended.error_message) == ("completed", 2, 1, None)
-    assert ended.started_at >= job.not_before
+    assert ended.started_at >= sooner
     assert archives(photos) == [ended.archive_name]
     moment = f"{job.not_before:%Y-%m-%d %H:%M:%S} UTC"
     assert [line for line in log if line.endswith(f"; tried again at {moment}, attempt 2 of 3")]
@@ -288,3 +293,12 @@ async def test_what_needs_somebody_is_not_tried_again(settings, slack, photos, t
         ended = await running.ended(await asked(running))
     assert (ended.status, ended.error_code, ended.attempt) == ("failed", code, 1)
     assert "It was tried" not in ended.error_message
+
+
+async def test_backup_whose_borg_was_killed_after_its_last_write_is_completed(settings, slack, photos, tmp_path):
+    case = f'create) {shutil.which("borg")} "$@"; kill -KILL $$;;'
+    settings = settings.model_copy(update={"borg": borg_that(tmp_path / "program", case)})
+    async with up(settings, slack) as running:
+        ended = await running.ended(await asked(running))
+    assert (ended.status, ended.error_code, ended.progress["nfiles"]) == ("completed", None, 2)
+    assert archives(photos) == [ended.archive_name]

@@ -19,6 +19,7 @@ from jobs.secrets import HostKey
 from worker.service_sweep import ServiceSweep, Watch
 
 LOST_AFTER = timedelta(hours=24)
+TEN_MINUTES = [60] * 10
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def swept(sweep, clock, *seconds):
 async def test_jobs_of_a_lost_host_are_given_up_and_keep_their_lanes(opened, clock, key):
     job = await running(key)
     await heard(LOST_AFTER * 1.1)
-    await swept(ServiceSweep(LOST_AFTER), clock, 60)
+    await swept(ServiceSweep(LOST_AFTER), clock, *TEN_MINUTES)
     given_up = await Job.get(id=job.id)
     assert (given_up.status, given_up.error_code, given_up.running_lock) == ("failed", "host_lost", "l")
     assert given_up.late_status is None
@@ -83,7 +84,7 @@ async def test_two_sweeps_give_a_job_up_once(opened, clock, key):
     await heard(LOST_AFTER * 1.1)
     first, second = ServiceSweep(LOST_AFTER), ServiceSweep(LOST_AFTER)
     await first.sweep()
-    await swept(second, clock, 60)
+    await swept(second, clock, *TEN_MINUTES)
     revision = (await Job.get(id=job.id)).revision
     await first.sweep()
     after = await Job.get(id=job.id)
@@ -124,7 +125,7 @@ async def test_sweep_that_was_paused_itself_watches_anew(opened_sqlite, clock, k
     sweep = ServiceSweep(LOST_AFTER)
     await swept(sweep, clock, 100_000)
     assert (await Job.get(id=job.id)).status == "running"
-    await swept(sweep, clock, 60)
+    await swept(sweep, clock, *TEN_MINUTES)
     assert (await Job.get(id=job.id)).status == "failed"
 
 

@@ -201,7 +201,7 @@ CARDS = {
         job_card(job("pending", attempt=2, not_before=NOW, error_message="The connection was lost."), words=WORDS),
         """
         ○ Backup of photos #7 pending
-        waiting until 23 Nov 14:03 UTC
+        tried again at 23 Nov 14:03:00 UTC
         The connection was lost.
         Host: nas-1
         Asked by: Slack user U1
@@ -213,10 +213,18 @@ CARDS = {
         job_card(
             job("failed", duration_s=86_400.0, error_message=GIVEN_UP, late_status=JobStatus.COMPLETED), words=WORDS
         ),
-        f"""
+        """
         ✗ Backup of photos #7 failed after 1 d
-        {GIVEN_UP}
         the host returned: it had completed after all
+        Host: nas-1
+        Asked by: Slack user U1
+        """,
+    ),
+    "being cancelled": (
+        job_card(job(cancelled_by="slack:T1:U2"), words=WORDS),
+        """
+        ● Backup of photos #7 running
+        being cancelled, asked by Slack user U2
         Host: nas-1
         Asked by: Slack user U1
         """,
@@ -317,9 +325,8 @@ PROGRESS = {
             now=NOW,
             words=WORDS,
         ),
-        f"""
+        """
         ✗ Backup of photos #7 failed after 1 d
-        {GIVEN_UP}
         the host returned: it had been cancelled
         """,
     ),

@@ -17,7 +17,7 @@ from worker.lock_check import LockReport
 NOW = datetime(2026, 11, 23, 14, 3, tzinfo=UTC)
 POLICY = RetryPolicy(retries=3, first_s=30, factor=4, jitter=0)
 FAILED = Ending(JobStatus.FAILED, error_code="connection_lost", error_message="The connection broke.")
-BROKEN = Conclusion(FAILED, "Locutus: exited, exit status 81 after 1.0 s\n", transient=True)
+BROKEN = Conclusion(FAILED, "Locutus: exited, exit status 81 after 1.0 s\n", passing="The connection to /r broke.")
 CANCELLED = Conclusion(Ending(JobStatus.CANCELLED, progress=Progress(nfiles=3)), "Locutus: cancelled\n", stopped=True)
 FREE, HELD = LockReport("It is not locked."), LockReport("It is locked.", locked=True)
 
@@ -39,7 +39,7 @@ def test_failure_that_may_pass_is_tried_again_later_and_later(attempt, retries, 
     again = next_try(job(attempt=attempt, retries=retries), POLICY, BROKEN, NOW, 0.5)
     assert again is not None
     assert again.not_before == NOW + timedelta(seconds=after_s)
-    assert again.reason == f"Attempt {numbers[0]}: The connection broke."
+    assert again.failure.sentence == f"Attempt {numbers[0]} failed: The connection to /r broke."
     moment = f"{again.not_before:%Y-%m-%d %H:%M:%S} UTC"
     assert again.footer == (
         f"Locutus: exited, exit status 81 after 1.0 s; tried again at {moment}, attempt {numbers[1]}\n"
