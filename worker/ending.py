@@ -90,7 +90,8 @@ def found_archive(following: Following, archive: ArchiveStatistics, *, by: str) 
     """The end of a job whose archive stands in the repository, though no run was seen to make it: `by` says why."""
     result = following.kind.result_of_archive(archive)
     footer = f"Locutus: {by}; the archive {archive.name} is in the repository, so the job is completed.\n"
-    return Conclusion(Ending(JobStatus.COMPLETED, progress=_final(following, result)), footer, result)
+    outcome = _outcome(following, int(following.reader.diagnosis.warned))
+    return Conclusion(_completed(following, result, outcome), footer, result)
 
 
 def unasked(following: Following, error: CannotAskError) -> Conclusion:
@@ -136,8 +137,7 @@ def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
     if record.reason is ExitReason.SPAWN_FAILED:
         outcome = spawn_failure(record.errno or 0, following.directory.specification().argv[0])
     else:
-        target = following.run.target
-        outcome = following.reader.diagnosis.outcome(record.code or 0, repository=target.name, location=target.location)
+        outcome = _outcome(following, record.code or 0)
     if outcome.verdict not in {Verdict.SUCCESS, Verdict.WARNING}:
         passing = _passing(following, outcome.code)
         return Conclusion(failed(following, outcome.code, outcome.sentence), footer, passing=passing)
@@ -152,14 +152,22 @@ def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusio
             f"borg ended well, but its result can't be read ({error}). Look at the archive before you rely on it."
         )
         return Conclusion(failed(following, RESULT_UNREADABLE, sentence), footer)
-    ending = Ending(
+    return Conclusion(_completed(following, result, outcome), footer, result)
+
+
+def _outcome(following: Following, exit_status: int) -> Outcome:
+    target = following.run.target
+    return following.reader.diagnosis.outcome(exit_status, repository=target.name, location=target.location)
+
+
+def _completed(following: Following, result: Result, outcome: Outcome) -> Ending:
+    return Ending(
         JobStatus.COMPLETED,
         progress=_final(following, result),
         warnings=outcome.warnings,
         error_code=outcome.code,
         error_message=outcome.sentence,
     )
-    return Conclusion(ending, footer, result)
 
 
 def _final(following: Following, result: Result) -> Progress:

@@ -179,6 +179,11 @@ class Diagnosis:
                 # Python then exits with 1, which must not pass for a warning.
                 self._codes.add("borg_broken")
 
+    @property
+    def warned(self) -> bool:
+        """Whether borg has warned of something so far."""
+        return bool(self._warnings)
+
     def outcome(self, exit_status: int, *, repository: str, location: str) -> Outcome:
         """Judge the end: `exit_status` is borg's, or minus the signal that killed it.
 

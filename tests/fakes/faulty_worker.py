@@ -1,6 +1,6 @@
 """`locutus` whose process sends itself a signal the first time that it comes to one point.
 
-    python -m tests.fakes.faulty_worker [--set MODULE:NAME=SECONDS …] [--at POINT=SIGNAL] worker
+    python -m tests.fakes.faulty_worker [--set MODULE:NAME=VALUE …] [--at POINT=SIGNAL] worker
 
 The signal goes to the very thread that is there, so that not one instruction more is run.
 """
@@ -131,12 +131,12 @@ def _wrapped(original: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
 
 
 def set_constant(assignment: str) -> None:
-    """Change a module's number: `MODULE:NAME=SECONDS`."""
+    """Change a module's number or path: `MODULE:NAME=VALUE`."""
     where, _, value = assignment.partition("=")
     module, _, name = where.partition(":")
     changed = importlib.import_module(module)
-    assert hasattr(changed, name)
-    setattr(changed, name, float(value))
+    kind = Path if isinstance(getattr(changed, name), Path) else float
+    setattr(changed, name, kind(value))
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """The real borg, counting its calls, and holding at one source file for as long as a test wants.
 
 It is copied as `borg` into a directory of its own, with the interpreter of the real borg: each call adds a line to
-`calls` there, and a source file named `gated` is not read while somebody holds `gate` locked, unless borg is interrupted.
+`calls` there, and a source file named `gated` is not read while somebody holds `gate` locked, unless borg is
+told to end.
 """
 
 import fcntl

@@ -124,6 +124,17 @@ def borg_environment(directory: Path) -> dict[str, str]:
     }
 
 
+def supervisor_with(line: str, before: str, copy: Path) -> Path:
+    """A copy of the supervisor that runs a line of ours just before the one line that begins as told."""
+    source = supervision.SOURCE.read_text().splitlines(keepends=True)
+    places = [number for number, text in enumerate(source) if text.strip().startswith(before)]
+    assert len(places) == 1, f"the supervisor has {len(places)} lines that begin with {before!r}"
+    indentation = source[places[0]].partition(before)[0]
+    source.insert(places[0], f"{indentation}{line}\n")
+    copy.write_text("".join(source))
+    return copy
+
+
 def kill(*pids: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -146,17 +157,9 @@ class Supervised:
     def put_in(self, tmp_path, monkeypatch):
         """Have the supervisor run a line of ours just before the one line that begins as told."""
 
-        def put_in(line, before):
-            source = supervision.SOURCE.read_text().splitlines(keepends=True)
-            places = [number for number, text in enumerate(source) if text.strip().startswith(before)]
-            assert len(places) == 1, f"the supervisor has {len(places)} lines that begin with {before!r}"
-            indentation = source[places[0]].partition(before)[0]
-            source.insert(places[0], f"{indentation}{line}\n")
-            copy = tmp_path / "supervisor.py"
-            copy.write_text("".join(source))
-            monkeypatch.setattr(supervision, "SOURCE", copy)
-
-        return put_in
+        return lambda line, before: monkeypatch.setattr(
+            supervision, "SOURCE", supervisor_with(line, before, tmp_path / "supervisor.py")
+        )
 
 
 class SupervisedBorg(Supervised):

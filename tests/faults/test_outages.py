@@ -22,11 +22,13 @@ import structlog
 from jobs.database import connection
 from jobs.database.connection import migrate
 from jobs.models import ChatMessage
+from jobs.queue import host_queue
 from tests.conftest import POSTGRES_USER, free_port, wait_until
 from tests.fakes.instance import Instance, instance, settings_for, until
 from tests.fakes.slack import POST, UPDATE, FakeSlack
 from tests.fakes.waiting_borg import WaitingBorg
 from worker import reporter, runs
+from worker.app import WorkerRole
 from worker.run_directory import RunDirectory
 
 CHANNEL = "C1"
@@ -90,8 +92,20 @@ class RedisServer:
             self._process = None
         self.path.unlink(missing_ok=True)
 
-    def call(self, *command: str) -> None:
-        subprocess.run(["redis-cli", "-s", str(self.path), *command], check=True, stdout=subprocess.DEVNULL)
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def flush(self) -> None:
+        self._call("flushall")
+
+    def wake_ups(self) -> int:
+        """How many entries the host's queue has."""
+        return int(self._call("zcard", host_queue("test-host")))
+
+    def _call(self, *command: str) -> str:
+        argv = ["redis-cli", "-s", str(self.path), *command]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
     @contextlib.asynccontextmanager
     async def refusing(self) -> AsyncIterator[list[float]]:
@@ -216,25 +230,33 @@ def archives(location: Path) -> list[str]:
 # --- Redis ---------------------------------------------------------------------------------------------------------
 
 
-async def test_flush_of_redis_loses_no_waiting_job(tmp_path, sqlite_url, redis_server, gate):
-    async with instance(settings_for(tmp_path, sqlite_url, redis_server.url, max_jobs=1, borg=str(gate.program))) as up:
+@pytest.mark.parametrize("forget", [RedisServer.flush, RedisServer.restart])
+async def test_redis_that_forgets_all_loses_no_waiting_job(tmp_path, sqlite_url, redis_server, gate, forget):
+    settings = settings_for(tmp_path, sqlite_url, redis_server.url, max_jobs=1, borg=str(gate.program))
+    async with instance(settings) as up:
         await add_repositories(up, tmp_path)
+    async with instance(settings, WorkerRole.SERVICE) as up:  # accepts, and claims nothing
         job_ids = [await back_up(up, name) for name in REPOSITORIES]
-        await at_the_gate(gate)
-        redis_server.call("flushall")
+    assert redis_server.wake_ups() > 0
+    forget(redis_server)
+    assert redis_server.wake_ups() == 0
+    async with instance(settings) as up:
         gate.let_go(len(job_ids))
         await assert_each_ran_once(up, gate, tmp_path, job_ids)
 
 
-async def test_redis_that_was_killed_and_started_again_loses_no_waiting_job(tmp_path, sqlite_url, redis_server, gate):
-    async with instance(settings_for(tmp_path, sqlite_url, redis_server.url, max_jobs=1, borg=str(gate.program))) as up:
+async def test_redis_that_was_killed_and_started_again_brings_the_next_job(
+    tmp_path, sqlite_url, redis_server, gate, monkeypatch
+):
+    monkeypatch.setattr(runs, "SWEEP_OVERDUE_S", 3600.0)  # no sweep finds what Redis should bring
+    async with instance(settings_for(tmp_path, sqlite_url, redis_server.url, max_jobs=2, borg=str(gate.program))) as up:
         await add_repositories(up, tmp_path)
-        job_ids = [await back_up(up, name) for name in REPOSITORIES[:3]]
+        job_ids = [await back_up(up, "one")]
         await at_the_gate(gate)
-        redis_server.kill()
-        redis_server.start()
-        job_ids.append(await back_up(up, REPOSITORIES[3]))
-        gate.let_go(len(job_ids))
+        redis_server.restart()
+        job_ids.append(await back_up(up, "two"))
+        await at_the_gate(gate, 2)
+        gate.let_go(2)
         await assert_each_ran_once(up, gate, tmp_path, job_ids)
 
 
@@ -315,13 +337,22 @@ async def test_result_arrives_once_postgres_is_back(tmp_path, postgres, redis_ur
 # --- Slack ---------------------------------------------------------------------------------------------------------
 
 
+RETRY_AFTER_S = 2
+
+
 class UnavailableSlack(FakeSlack):
-    """Answers everything with 503 while `away`."""
+    """Answers everything with 503 while `away`; with 429 as many calls as it `turns_away`."""
 
     away = False
+    turns_away = 0
 
     def _answer(self, method, arguments, authorization):
-        return (503, {}, {}) if self.away else super()._answer(method, arguments, authorization)
+        if self.away:
+            return 503, {}, {}
+        if self.turns_away:
+            self.turns_away -= 1
+            return 429, {"ok": False, "error": "ratelimited"}, {"Retry-After": str(RETRY_AFTER_S)}
+        return super()._answer(method, arguments, authorization)
 
     def texts(self, job_id: int) -> dict[str, list[str]]:
         """What the job's messages say, by part."""
@@ -369,6 +400,24 @@ async def test_threads_end_right_after_slack_was_unavailable_from_mid_run_on(tmp
     for job_id in (first, second):
         assert slack.shows(job_id, "completed", "card", "progress")
         assert {part: len(texts) for part, texts in slack.texts(job_id).items()} == {"card": 1, "progress": 1}
+
+
+async def test_slack_that_says_when_to_come_back_is_not_called_before_and_the_thread_ends_right(
+    tmp_path, slack_settings, slack, gate
+):
+    async with instance(slack_settings) as up:
+        await add_repositories(up, tmp_path, ("one",))
+        job_id = await back_up(up, "one", channel=f"slack:T1:{CHANNEL}")
+        await at_the_gate(gate)
+        await until(lambda: slack.shows(job_id, "running", "card", "progress"))
+        slack.turns_away = FAILURES
+        gate.let_go()
+        await assert_each_ran_once(up, gate, tmp_path, [job_id])
+    refused = [number for number, call in enumerate(slack.calls) if call.status == 429]
+    assert len(refused) == FAILURES
+    assert all(slack.calls[number + 1].at - slack.calls[number].at >= RETRY_AFTER_S for number in refused)
+    assert slack.shows(job_id, "completed", "card", "progress")
+    assert {part: len(texts) for part, texts in slack.texts(job_id).items()} == {"card": 1, "progress": 1}
 
 
 async def test_message_of_which_each_answer_was_lost_is_there_once(tmp_path, slack_settings, slack, gate):
