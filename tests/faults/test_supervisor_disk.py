@@ -31,10 +31,16 @@ CHATTY = ("sh", "-c", "seq 100000 >&2; exit 3")
 UNTIL_TOLD = ("sh", "-c", "until [ -e go ]; do sleep 0.02; done; seq 100000 >&2; touch done; exit 3")
 
 
-def mount(*arguments):
-    done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"only the quota's tests run: this user may not mount ({done.stderr.strip()})")
+AS_ROOT = () if os.geteuid() == 0 else ("sudo", "-n")
+
+
+def by_root(*argv):
+    return subprocess.run([*AS_ROOT, *argv], check=False, capture_output=True, text=True)
+
+
+def done_by_root(*argv):
+    done = by_root(*argv)
+    assert done.returncode == 0, f"{argv[0]} needs root, or a user with `sudo -n`: {done.stderr}"
 
 
 def fill(directory):
@@ -61,9 +67,9 @@ def take_all_inodes(directory, but=0):
 def small(tmp_path):
     """A disk of 16 blocks."""
     (mounted := tmp_path / "small").mkdir()
-    mount("-t", "tmpfs", "-o", f"size={16 * BLOCK},nr_inodes=100", "tmpfs", mounted)
+    done_by_root("mount", "-t", "tmpfs", "-o", f"size={16 * BLOCK},nr_inodes=100", "tmpfs", mounted)
     yield mounted
-    subprocess.run(["umount", mounted], check=True)
+    done_by_root("umount", mounted)
 
 
 @pytest.fixture
@@ -71,11 +77,11 @@ def ext4(tmp_path):
     """A disk of its own with a real file system."""
     (image := tmp_path / "image").touch()
     os.truncate(image, 8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    done_by_root("mkfs.ext4", "-q", "-E", f"root_owner={os.geteuid()}:{os.getegid()}", image)
     (mounted := tmp_path / "ext4").mkdir()
-    mount("-o", "loop,errors=remount-ro", image, mounted)
+    done_by_root("mount", "-o", "loop,errors=remount-ro", image, mounted)
     yield mounted
-    subprocess.run(["umount", mounted], check=True)
+    done_by_root("umount", mounted)
 
 
 class TestBeforeTheStart:
@@ -195,13 +201,11 @@ class TestProtectedUnderTheRun:
     @pytest.fixture
     def protect(self, run):
         """Make the run's files, and its directory, unwritable even for root; or writable again."""
-        return lambda how: subprocess.run(["chattr", how, run.log, run.stdout, run.path], check=True)
+        return lambda how: done_by_root("chattr", how, run.log, run.stdout, run.path)
 
     @pytest.fixture
     def remount(self, ext4):
-        return lambda how: subprocess.run(
-            ["mount", "-o", f"remount,{how}", ext4], check=False, capture_output=True, text=True
-        )
+        return lambda how: by_root("mount", "-o", f"remount,{how}", ext4)
 
     @pytest.fixture
     async def going_on(self, run, tmp_path):

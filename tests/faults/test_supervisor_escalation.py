@@ -27,8 +27,9 @@ if sys.argv[1] == "member":
 while True:
     time.sleep(60)
 """
-INTERRUPT_PATIENCE_S = 0.4
-TERMINATE_PATIENCE_S = 0.2
+INTERRUPT_PATIENCE_S = 1.0
+TERMINATE_PATIENCE_S = 2.0
+LIMIT_S = 10.0  # many times what the recorder takes to be ready
 ORPHANS_PATIENCE_S = 1.0  # two looks at all processes take a part of it
 STUBBORN = ("sh", "-c", "trap '' INT TERM; echo ready; while :; do sleep 0.1; done")
 STUBBORN_AND_BUSY = ("sh", "-c", "trap '' INT TERM; echo ready; while :; do : </dev/null; done")
@@ -73,17 +74,23 @@ class TestRunThatHeedsNothing(Supervised):
 
     @pytest.mark.parametrize("reason", [ExitReason.CANCELLED, ExitReason.TIMEOUT])
     async def test_leader_is_interrupted_and_terminated_and_the_group_killed(self, run, begun, recorder, noted, reason):
-        timeout_s = 2.0 if reason is ExitReason.TIMEOUT else 60.0
-        await begun(recorder(timeout_s=timeout_s))
+        earliest = time.monotonic() + LIMIT_S
+        await begun(recorder(timeout_s=LIMIT_S if reason is ExitReason.TIMEOUT else 60.0))
         if reason is ExitReason.CANCELLED:
+            earliest = time.monotonic()
             await asyncio.to_thread(cancel, run, "enough")
         found = await end(run)
         killed = time.monotonic()
         assert (found.reason, found.code) == (reason, -signal.SIGKILL)
         (first, interrupted), (second, terminated) = noted()
         assert (first, second) == ("leader SIGINT", "leader SIGTERM")
-        assert terminated - interrupted >= INTERRUPT_PATIENCE_S - 0.05
-        assert killed - terminated >= TERMINATE_PATIENCE_S - 0.05
+        # Not between two notes: a busy host lets the recorder note a signal late.
+        for at, after_s in (
+            (interrupted, 0),
+            (terminated, INTERRUPT_PATIENCE_S),
+            (killed, INTERRUPT_PATIENCE_S + TERMINATE_PATIENCE_S),
+        ):
+            assert at - earliest >= after_s
         await eventually(lambda: not run.borg_alive())
 
     async def test_what_does_not_heed_an_interrupt_is_terminated_at_once(self, run, begun, recorder, noted):
@@ -102,16 +109,15 @@ class TestRunThatHeedsNothing(Supervised):
         assert [what for what, _ in noted()] == ["leader SIGINT", "leader SIGTERM"]
 
     async def test_time_limit_that_passes_during_a_cancel_changes_nothing(self, run, begun, recorder, noted):
-        started = time.monotonic()
-        await begun(recorder(timeout_s=3.0, interrupt_patience_s=4.0))
+        await begun(recorder(timeout_s=LIMIT_S, interrupt_patience_s=LIMIT_S))
+        asked = time.monotonic()
         await asyncio.to_thread(cancel, run, "enough")
         assert (await end(run)).reason is ExitReason.CANCELLED
-        (_, interrupted), (_, terminated) = noted()
-        assert interrupted - started < 3.0
-        assert terminated - interrupted >= 3.95
+        (_, _), (_, terminated) = noted()
+        assert terminated - asked >= LIMIT_S  # the limit passed before
 
     async def test_cancel_after_the_time_limit_leaves_the_reason(self, run, begun, recorder, noted):
-        await begun(recorder(timeout_s=2.0))
+        await begun(recorder(timeout_s=LIMIT_S))
         await eventually(noted)
         await asyncio.to_thread(cancel, run, "too late")
         assert (await end(run)).reason is ExitReason.TIMEOUT
@@ -124,13 +130,13 @@ class TestRunThatHeedsNothing(Supervised):
         assert [what for what, _ in noted()] == ["leader SIGINT", "leader SIGTERM"]
 
     async def test_orphan_and_its_child_get_every_step_in_turn(self, run, begun, recorder, noted):
-        started = await begun(recorder(interrupt_patience_s=1.0, terminate_patience_s=1.0))
+        started = await begun(recorder(interrupt_patience_s=2.0, terminate_patience_s=2.0))
         kill(started.supervisor_pid)
         await end(run)
         await eventually(lambda: [what for what, _ in noted()] == ["leader SIGTERM"])  # of the supervisor's death
         begun_at = time.monotonic()
         await end_orphan(run)
-        assert time.monotonic() - begun_at >= 2.0
+        assert time.monotonic() - begun_at >= 4.0
         assert run.state() is RunState.VANISHED
         first, second = ("leader SIGINT", "member SIGINT"), ("leader SIGTERM", "member SIGTERM")
         told = [what for what, _ in noted()][1:]

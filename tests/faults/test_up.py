@@ -12,8 +12,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from cli.embedded_redis import LONGEST_SOCKET_PATH, socket_path
 from tests.conftest import free_port
+from tests.fakes.machine import kill_holders
+from tests.fakes.waiting_borg import WaitingBorg
+from worker.run_directory import RunDirectory
 
 
 class Up:
@@ -22,6 +27,7 @@ class Up:
     def __init__(self, directory: Path) -> None:
         self.directory, self.port = directory, free_port()
         self.borg = "borg"
+        self._started: list[asyncio.subprocess.Process] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -35,9 +41,24 @@ class Up:
         }
 
     async def start(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "cli", "up", env=self.environment, stderr=asyncio.subprocess.PIPE
         )
+        self._started.append(process)
+        return process
+
+    async def end(self) -> None:
+        """End whatever a test that failed has left of it: each `up`, its Redis, the runs."""
+        for process in self._started:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        for pid in redis_of(self.directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        runs = self.directory / "runs"
+        for run in RunDirectory.all_in(runs) if runs.exists() else ():
+            await asyncio.to_thread(kill_holders, run)
 
     async def ready(self) -> None:
         await eventually(lambda: self.call("/readyz"))
@@ -53,6 +74,23 @@ class Up:
         ):
             return json.load(answer)
         return None
+
+
+@pytest.fixture
+async def up_in():
+    """Make an `Up` in a directory."""
+    async with contextlib.AsyncExitStack() as ends:
+
+        def up_in(directory):
+            ends.push_async_callback((up := Up(directory)).end)
+            return up
+
+        yield up_in
+
+
+@pytest.fixture
+def up(up_in, tmp_path):
+    return up_in(tmp_path / "data")
 
 
 async def eventually(condition, timeout_s=30):
@@ -79,8 +117,7 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     return process.returncode, stderr.decode()
 
 
-async def test_stops_cleanly_and_takes_its_redis_along(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_stops_cleanly_and_takes_its_redis_along(up):
     process = await up.start()
     await up.ready()
     assert len(redis_of(up.directory)) == 1
@@ -90,8 +127,7 @@ async def test_stops_cleanly_and_takes_its_redis_along(tmp_path):
     assert redis_of(up.directory) == []
 
 
-async def test_redis_dies_with_an_up_that_is_killed(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_redis_dies_with_an_up_that_is_killed(up):
     process = await up.start()
     await up.ready()
     process.kill()
@@ -99,11 +135,10 @@ async def test_redis_dies_with_an_up_that_is_killed(tmp_path):
     await eventually(lambda: not redis_of(up.directory))
 
 
-async def test_second_up_on_the_same_data_directory_is_refused_in_one_line(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_second_up_on_the_same_data_directory_is_refused_in_one_line(up, up_in):
     first = await up.start()
     await up.ready()
-    status, stderr = await ended(await Up(tmp_path / "data").start())
+    status, stderr = await ended(await up_in(up.directory).start())
     assert status == 2
     assert "Another `locutus up` runs" in stderr
     assert len(stderr.strip().splitlines()) == 1
@@ -111,8 +146,7 @@ async def test_second_up_on_the_same_data_directory_is_refused_in_one_line(tmp_p
     await ended(first)
 
 
-async def test_taken_port_is_one_line(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_taken_port_is_one_line(up):
     with socket.socket() as other:
         other.bind(("127.0.0.1", up.port))
         other.listen()
@@ -122,8 +156,7 @@ async def test_taken_port_is_one_line(tmp_path):
     assert "Traceback" not in stderr
 
 
-async def test_host_name_of_another_data_directory_is_one_line(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_host_name_of_another_data_directory_is_one_line(up):
     process = await up.start()
     await up.ready()
     process.terminate()
@@ -136,11 +169,11 @@ async def test_host_name_of_another_data_directory_is_one_line(tmp_path):
     assert "Traceback" not in stderr
 
 
-async def test_data_directory_with_a_long_path_works(tmp_path):
+async def test_data_directory_with_a_long_path_works(up_in, tmp_path):
     directory = tmp_path / ("a" * 60) / ("b" * 60) / "data"
     assert len(str(directory / "redis.sock")) > LONGEST_SOCKET_PATH
     directory.parent.mkdir(parents=True)
-    up = Up(directory)
+    up = up_in(directory)
     process = await up.start()
     await up.ready()
     assert "redis" not in str(up.call("/readyz"))
@@ -148,8 +181,7 @@ async def test_data_directory_with_a_long_path_works(tmp_path):
     assert (await ended(process))[0] == 0
 
 
-async def test_files_of_the_data_directory_are_private(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_files_of_the_data_directory_are_private(up):
     process = await up.start()
     await up.ready()
     process.terminate()
@@ -159,8 +191,7 @@ async def test_files_of_the_data_directory_are_private(tmp_path):
         assert (up.directory / name).stat().st_mode & 0o077 == 0
 
 
-async def test_files_are_private_in_a_directory_that_is_open_to_others_which_is_warned_of(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_files_are_private_in_a_directory_that_is_open_to_others_which_is_warned_of(up, tmp_path):
     up.directory.mkdir()
     up.directory.chmod(0o755)
     process = await up.start()
@@ -173,11 +204,16 @@ async def test_files_are_private_in_a_directory_that_is_open_to_others_which_is_
     assert up.directory.stat().st_mode & 0o777 == 0o755
 
 
-async def test_stop_leaves_borg_running_and_the_next_up_records_its_real_end(tmp_path):
+@pytest.fixture
+def waiting_borg(tmp_path):
+    with WaitingBorg(tmp_path / "program") as borg:
+        yield borg
+
+
+async def test_stop_leaves_borg_running_and_the_next_up_records_its_real_end(up, waiting_borg, tmp_path):
     (tmp_path / "sources").mkdir()
-    with (tmp_path / "sources" / "big").open("wb") as file:
-        file.truncate(2_000_000_000)
-    up = Up(tmp_path / "data")
+    (tmp_path / "sources" / "file").touch()
+    up.borg = str(waiting_borg.program)
     process = await up.start()
     await up.ready()
     up.call(
@@ -192,10 +228,11 @@ async def test_stop_leaves_borg_running_and_the_next_up_records_its_real_end(tmp
     )
     up.call("/api/jobs/1?wait=60")
     assert up.call("/api/backup/run", {"repository": "photos"})["job_id"] == 2
-    await eventually(lambda: up.call("/api/jobs/2")["status"] == "running" and borgs(tmp_path))
+    await eventually(lambda: up.call("/api/jobs/2")["status"] == "running" and waiting_borg.begun())
     process.send_signal(signal.SIGTERM)
     await ended(process)
     assert borgs(tmp_path)
+    waiting_borg.let_go()
     process = await up.start()
     await up.ready()
     job = await asyncio.to_thread(up.call, "/api/jobs/2?wait=60")
@@ -216,9 +253,8 @@ def borgs(directory: Path) -> list[int]:
     return pids
 
 
-async def test_redis_that_dies_is_started_again_and_the_next_job_runs(tmp_path):
+async def test_redis_that_dies_is_started_again_and_the_next_job_runs(up, tmp_path):
     (tmp_path / "sources").mkdir()
-    up = Up(tmp_path / "data")
     process = await up.start()
     await up.ready()
     [first] = redis_of(up.directory)
@@ -245,8 +281,7 @@ async def asking(up, path):
     return reader, writer
 
 
-async def test_who_waits_for_a_job_or_follows_its_log_holds_no_stop(tmp_path):
-    up = Up(tmp_path / "data")
+async def test_who_waits_for_a_job_or_follows_its_log_holds_no_stop(up, tmp_path):
     process = await up.start()
     await up.ready()
     sources = {"location": str(tmp_path / "repository"), "source_directories": [str(tmp_path)]}
@@ -263,21 +298,29 @@ async def test_who_waits_for_a_job_or_follows_its_log_holds_no_stop(tmp_path):
         writer.close()
 
 
-async def test_program_that_does_not_answer_holds_no_stop(tmp_path):
+@pytest.fixture
+def never(tmp_path):
+    """A pipe from which nothing can be read while the test runs; who reads afterwards is told that it is over."""
+    os.mkfifo(path := tmp_path / "never")
+    held_open = os.open(path, os.O_RDWR)
+    yield path
+    path.unlink()
+    os.close(held_open)
+
+
+async def test_program_that_does_not_answer_holds_no_stop(up, never, tmp_path):
     borg, asked = tmp_path / "borg", tmp_path / "asked-again"
-    os.mkfifo(tmp_path / "never")
     # Once it has answered it is another file, which the first sweep asks again.
     borg.write_text(f"""#!/bin/sh
 if [ -e {tmp_path}/answered ]; then
     touch {asked}
-    read -r nothing <{tmp_path}/never
+    read -r nothing <{never}
 fi
 touch {tmp_path}/answered
 echo '#' >>"$0"
 echo borg 1.2.4
 """)
     borg.chmod(0o700)
-    up = Up(tmp_path / "data")
     up.borg = str(borg)
     process = await up.start()
     await up.ready()

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -21,6 +21,7 @@ from jobs.models import Archive, Job, Repository
 from jobs.types.backup import Backup
 from tests.conftest import wait_until
 from tests.fakes.instance import ADMIN, instance, repository_row, settings_for, until
+from tests.fakes.machine import make_borg
 from tests.fakes.slack import FakeSlack
 from worker import lock_check, runs
 from worker.lock_check import check_lock
@@ -28,7 +29,6 @@ from worker.run_directory import RunDirectory
 
 CHANNEL = "C1"
 UNLOCKED = "The repository is not locked."
-BORGS = [path for path in (shutil.which("borg"), "/tmp/borg14/bin/borg") if path and Path(path).exists()]
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +56,15 @@ def borg(*arguments, **variables):
 
 @pytest.fixture
 async def photos(tmp_path, settings):
-    """A repository, and sources that take borg some seconds."""
-    sources = tmp_path / "sources"
-    sources.mkdir()
-    for number in range(40):
-        (sources / f"{number:02}").write_bytes(os.urandom(500_000))
+    """A repository, and two files to back up in this order."""
+    directory = tmp_path / "sources"
+    directory.mkdir()
+    sources = [directory / "first", directory / "gated"]
+    for source in sources:
+        source.write_text(source.name)
     await asyncio.to_thread(borg, "init", "--encryption", "none", str(tmp_path / "repo"))
     async with storage(settings):
-        await repository_row("photos", tmp_path / "repo", [sources], compression="lzma,9")
+        await repository_row("photos", tmp_path / "repo", sources)
     return tmp_path / "repo"
 
 
@@ -89,6 +90,15 @@ def borg_that(directory: Path, create: str) -> str:
 
 
 @contextlib.contextmanager
+def gated_borg(directory: Path):
+    """The real borg, which stands before the file `gated` until it is interrupted, or the test is over."""
+    program = make_borg(directory)
+    with (directory / "gate").open("rb") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield str(program)
+
+
+@contextlib.contextmanager
 def locked(repository: Path, end: int = signal.SIGTERM):
     """Another borg that holds the repository's lock."""
     argv = ["borg", "with-lock", str(repository), "sleep", "600"]
@@ -101,15 +111,19 @@ def locked(repository: Path, end: int = signal.SIGTERM):
             os.killpg(holder.pid, end)
 
 
-async def test_cancelled_backup_says_who_and_what_became_of_the_lock_and_leaves_no_archive(settings, slack, photos):
-    async with instance(settings) as running:
+async def test_cancelled_backup_says_who_and_what_became_of_the_lock_and_leaves_no_archive(
+    settings, slack, photos, tmp_path
+):
+    async with contextlib.AsyncExitStack() as stack:
+        program = stack.enter_context(gated_borg(tmp_path / "program"))
+        running = await stack.enter_async_context(instance(settings.model_copy(update={"borg": program})))
         job_id = await asked(running, slack)
         await running.until(job_id, lambda job: bool(job.progress.get("nfiles")))
         status, answer = await running.call("POST", f"/api/jobs/{job_id}/cancel")
         assert (status, answer["status"]) == (202, "running")
         ended = await running.ended(job_id)
         log = await log_of(running, job_id)
-        await until(lambda: all("cancelled" in message.text for message in slack.messages[CHANNEL]))
+        await until(lambda: all("cancelled by" in message.text for message in slack.messages[CHANNEL]))
         texts = [message.text for message in slack.messages[CHANNEL]]
         assert await Archive.all().count() == 0
     assert (ended.status, ended.cancel_requested_by, ended.error_message) == ("cancelled", "token:admin", None)
@@ -187,7 +201,6 @@ async def test_run_past_its_point_of_no_return_runs_on(settings, slack, photos, 
     held = f"echo '{event}' >&2; until [ -e {place}/on ]; do sleep 0.1; done"
     changed = {"borg": borg_that(place, held), "progress_interval": timedelta(hours=1)}
     async with instance(settings.model_copy(update=changed)) as running:
-        await Repository.filter(name="photos").update(compression="none")
         job_id = await asked(running, slack)
         run = RunDirectory.of(settings.runs, job_id, 1)
         await until(run.progress.exists)
@@ -223,14 +236,12 @@ class TestLockCheck:
         borg("init", "--encryption", "repokey-blake2", str(path), BORG_PASSPHRASE="secret")
         return Repository(name="photos", location=str(path))
 
-    @pytest.mark.parametrize("program", BORGS)
-    async def test_free_repository_is_not_locked(self, repository, program):
-        assert (await check_lock(program, repository)).sentence == UNLOCKED
+    async def test_free_repository_is_not_locked(self, repository):
+        assert (await check_lock("borg", repository)).sentence == UNLOCKED
 
-    @pytest.mark.parametrize("program", BORGS)
-    async def test_repository_in_use_is_locked(self, repository, program):
+    async def test_repository_in_use_is_locked(self, repository):
         with locked(Path(repository.location)):
-            report = await check_lock(program, repository)
+            report = await check_lock("borg", repository)
         assert report.locked
         assert "See who holds it" in report.sentence
 

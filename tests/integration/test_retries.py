@@ -142,9 +142,9 @@ async def test_locked_repository_is_waited_for_and_backed_up_once(settings, slac
             job = await waiting_again(running, job_id)
             assert (job.retries, job.running_lock, job.data_directory_id) == (1, None, None)
             assert timedelta(seconds=LATE.first_s) <= job.not_before - before
-            assert job.error_message.startswith("Attempt 1 of 3: photos is locked by another backup")
+            assert job.error_message.startswith("Attempt 1 of 3 failed: photos is locked by another backup")
             await until(lambda: not RunDirectory.of(settings.runs, job_id, 1).path.exists())
-            await until(lambda: any("waiting until" in message.text for message in slack.messages[CHANNEL]))
+            await until(lambda: any("tried again at" in message.text for message in slack.messages[CHANNEL]))
         sooner = now() + timedelta(seconds=1)
         await Job.filter(id=job_id).update(not_before=sooner)
         await wake_host(job.host, sooner)
@@ -180,7 +180,7 @@ async def test_lost_connection_is_tried_again(settings, slack, photos, ssh, brea
         job_id = await asked(running, repository="far")
         again = await waiting_again(running, job_id)
         ended = await running.ended(job_id)
-    assert again.error_message.startswith("Attempt 1 of 3: The connection to ssh://backup")
+    assert again.error_message.startswith("Attempt 1 of 3 failed: The connection to ssh://backup")
     assert (ended.status, ended.retries) == ("completed", breaks), ended.error_message
     assert archives(photos) == [ended.archive_name]
 
