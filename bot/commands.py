@@ -21,7 +21,8 @@ from jobs.models import Job, Repository
 from jobs.repository_fields import RepositoryName
 from jobs.submit import Accepted, JobRequest, retry, submit
 from jobs.types import JOB_TYPES
-from jobs.view import JobStatus
+from jobs.view import JobStatus, Standing
+from jobs.waiting import standing_of, standings
 
 LIST_LIMIT = 20
 LOG_LINES = 20
@@ -187,10 +188,12 @@ def _repository_line(repository: Repository) -> str:
 async def _status(asker: Asker, words: Sequence[str]) -> Answer:
     if words:
         job = await _visible_job(asker, _job_number(words, "status [JOB]"))
-        return Answer(_job_line(job), job.id)
+        return Answer(_job_line(job, await standing_of(job)), job.id)
     unfinished = Job.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).using_db(reader())
     jobs = [job for job in await unfinished.order_by("id").limit(200) if _may_see(asker, job.repository_name)]
-    return Answer("\n".join(_job_line(job) for job in jobs[:LIST_LIMIT]) or "Nothing is running or waiting.")
+    shown = jobs[:LIST_LIMIT]
+    found = await standings(shown)
+    return Answer("\n".join(_job_line(job, found[job.id]) for job in shown) or "Nothing is running or waiting.")
 
 
 async def _history(asker: Asker, words: Sequence[str]) -> Answer:
@@ -206,12 +209,23 @@ def _may_see(asker: Asker, repository: str | None) -> bool:
     return asker.principal.may(Role.VIEW, repository, asker.channel)
 
 
-def _job_line(job: Job) -> str:
+def _job_line(job: Job, standing: Standing | None = None) -> str:
     line = f"#{job.id} {job.kind} of {job.repository_name} on {job.host}: {job.status}"
     percent = job.progress.get("progress_percent")
     if job.status == JobStatus.RUNNING and percent is not None:
         line += f", {percent:.0f} %"
+    line += _situation(job, standing) if standing else ""
     return f"{line}. {job.error_message}" if job.error_message else line
+
+
+def _situation(job: Job, standing: Standing) -> str:
+    silent = standing.host_silent_since
+    told = f", host silent since {wording.moment(silent)}" if silent else ""
+    if standing.waits_for:
+        return f", waiting for {standing.waits_for}{told}"
+    if job.status == JobStatus.PENDING and job.not_before:
+        return f", not before {wording.soon(job.not_before)}{told}"
+    return told
 
 
 async def _logs(asker: Asker, words: Sequence[str]) -> Answer:

@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 from functools import partial
 
+from bot.commands import Asker, answer
 from jobs import lifecycle, runtime_settings
 from jobs.claim import Claimant, claim_next
 from jobs.clock import now
@@ -14,6 +15,7 @@ from jobs.models import Host, Job
 from jobs.view import JobStatus, Standing
 from jobs.waiting import standing_of, standings
 from tests.fakes.gateway import application, started
+from tests.fakes.instance import ADMIN
 
 NAS = Claimant("nas-1", "d", 4)
 
@@ -202,3 +204,14 @@ async def test_api_says_what_a_job_waits_for(opened, aiohttp_client, tmp_path):
 
 def said(job):
     return job["waits_for"], job["queue_place"]
+
+
+async def test_chat_says_what_a_job_waits_for(opened_sqlite):
+    await host(max_jobs=1)
+    first, second, later = await running(lane="x"), await pending(lane="x"), await pending(lane="y")
+    await Job.filter(id=later.id).update(not_before=now() + timedelta(hours=1))
+    told = (await answer("status", Asker(ADMIN, "slack", None))).text.splitlines()
+    assert "running" in told[0]
+    assert told[1].endswith(f"pending, waiting for #{first.id} (backup, running)")
+    assert "pending, not before" in told[2]
+    assert (await answer(f"status {second.id}", Asker(ADMIN, "slack", None))).text == told[1]
