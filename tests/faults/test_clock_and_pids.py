@@ -340,7 +340,7 @@ class TestRecycledPid(Supervised):
         assert run.state() is RunState.VANISHED
 
 
-async def test_adopting_worker_fails_the_vanished_run_and_leaves_the_process_with_its_pid_alone(
+async def test_adopting_worker_ends_the_vanished_run_and_leaves_the_process_with_its_pid_alone(
     tmp_path, sqlite_url, redis_url, opened_sqlite, recycled
 ):
     _, recorded = recycled
@@ -356,4 +356,4 @@ async def test_adopting_worker_fails_the_vanished_run_and_leaves_the_process_wit
     await Job.filter(id=job.id).update(cancel_requested_by="token:test")
     async with instance(settings) as up:
         found = await up.ended(job.id)
-        assert (found.status, found.error_code, found.running_lock) == ("failed", "worker_restarted", None)
+        assert (found.status, found.error_code, found.running_lock) == ("cancelled", None, None)

@@ -86,7 +86,7 @@ async def test_run_whose_end_nobody_saw_is_completed_if_its_archive_is_there(mac
     await asyncio.to_thread(machine.borg, "create", archive, str(machine.directory / "sources" / "first"))
     await machine.start_worker()
     job = await ended(job)
-    assert (job.status, job.error_code, job.progress["nfiles"]) == ("completed", None, 1)
+    assert (job.status, job.error_code, job.progress["nfiles"]) == ("completed", "source_missing", 1)
     assert "is in the repository" in (await log_of(job))[-1]
     await until(lambda: machine.shows(job, "completed"))
     await assert_next_job_runs(machine)
