@@ -151,8 +151,9 @@ async def ended(run: RunDirectory) -> None:
         if await asyncio.to_thread(run.exit) is not None:
             break  # who still holds the lock is a worker that was paused as it shared it with the supervisor
         await asyncio.sleep(PID_RETRY_S)  # only in its first moments has a supervisor no pid on record
-    if child := _children.pop(run.path, None):
+    if child := _children.get(run.path):
         await asyncio.to_thread(child.wait)
+        _children.pop(run.path, None)  # not before: who is cancelled here leaves it to the next one
 
 
 async def end_orphan(run: RunDirectory) -> None:

@@ -78,6 +78,7 @@ async def test_whoever_waits_for_the_lane_is_woken(opened_sqlite):
     job = await running()
     await created("b")
     await fall_silent()
+    await finish_units()
     await opened_sqlite.redis.flushall()
     await forgotten(job)
     await finish_units()
