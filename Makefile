@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# The lock files name everything: without --no-deps pip would resolve anew, and take a newer release for an extra.
+INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes -r
 INSTALL_SELF := $(INSTALL) --no-deps --no-build-isolation -e .
 APT_INSTALL := $(AS_ROOT) deploy/apt-install
 
@@ -61,12 +63,12 @@ packages-test: packages-runtime
 
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml | packages-runtime
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL_LOCKED) requirements.lock
 	$(INSTALL_SELF)
 	touch $@
 
 $(VENV)/development.stamp: requirements-dev.lock pyproject.toml | packages-runtime
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL_LOCKED) requirements-dev.lock
 	$(INSTALL_SELF)
 	touch $@ $(VENV)/runtime.stamp
