@@ -47,7 +47,7 @@ lock: $(VENV)/development.stamp ## resolve the dependencies anew, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --group build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-migration: $(VENV)/development.stamp ## write a migration for what changed in jobs/models.py: make migration NAME=...
+migration: $(VENV)/development.stamp ## write a migration for what changed in jobs/models/: make migration NAME=...
 	PYTHONPATH=. $(BIN)/tortoise -c jobs.database.development.CONFIGURATION makemigrations -n $(NAME)
 
 clean: ## remove what was built or measured, but no data directory

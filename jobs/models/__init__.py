@@ -1,0 +1,32 @@
+"""The tables. Rows are data: what moves a job's state stands in `lifecycle`, what opens a transaction in
+`database.unit`.
+
+Each table is described by name, as Tortoise would otherwise copy the class's docstring into the schema.
+"""
+
+from jobs.models.access import ApiToken, AuditEntry, RoleBinding
+from jobs.models.chat import ChatMessage, ConsoleMessage
+from jobs.models.hosts import Host
+from jobs.models.jobs import Job, LogChunk
+from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
+from jobs.models.repositories import Archive, Repository
+from jobs.models.settings import Setting
+from jobs.models.webhooks import Delivery, Subscription
+
+__all__ = [
+    "NAME_LENGTH",
+    "SUBJECT_LENGTH",
+    "ApiToken",
+    "Archive",
+    "AuditEntry",
+    "ChatMessage",
+    "ConsoleMessage",
+    "Delivery",
+    "Host",
+    "Job",
+    "LogChunk",
+    "Repository",
+    "RoleBinding",
+    "Setting",
+    "Subscription",
+]

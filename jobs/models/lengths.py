@@ -1,0 +1,4 @@
+"""How long names may be, in characters."""
+
+NAME_LENGTH = 63
+SUBJECT_LENGTH = 200

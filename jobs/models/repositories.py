@@ -1,0 +1,58 @@
+"""Borg repositories, and what is known of their archives."""
+
+from tortoise import Model, fields
+
+from jobs.models.lengths import NAME_LENGTH
+
+
+class Repository(Model):
+    """A borg repository and what is backed up into it. Sizes are bytes; `lane` is shared by rows that mean one
+    repository.
+    """
+
+    id = fields.IntField(primary_key=True)
+    name = fields.CharField(max_length=NAME_LENGTH, unique=True)
+    location = fields.TextField()
+    lane = fields.CharField(max_length=64, db_index=True)
+    source_directories: list[str] = fields.JSONField[list[str]](default=list)
+    exclude_patterns: list[str] = fields.JSONField[list[str]](default=list)
+    compression = fields.CharField(max_length=63, default="lz4", db_default="lz4")
+    encryption = fields.CharField(max_length=63)
+    host = fields.CharField(max_length=255, db_index=True)
+    channel = fields.CharField(max_length=255, null=True)
+    passphrase = fields.TextField(null=True)
+    passphrase_file = fields.TextField(null=True)
+    passphrase_command: list[str] | None = fields.JSONField[list[str] | None](null=True)
+    archive_name_template = fields.CharField(max_length=255)
+    archive_glob = fields.CharField(max_length=255)
+    borg_id = fields.CharField(max_length=64, null=True)
+    size = fields.BigIntField(null=True)
+    last_backup = fields.DatetimeField(null=True)
+    last_check = fields.DatetimeField(null=True)
+    last_compact = fields.DatetimeField(null=True)
+    last_prune = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "repositories"
+        table_description = "borg repositories"
+
+
+class Archive(Model):
+    """An archive as borg counted it when it was made. Sizes are bytes."""
+
+    id = fields.IntField(primary_key=True)
+    repository: fields.ForeignKeyRelation[Repository] = fields.ForeignKeyField(
+        "jobs.Repository", related_name="archives"
+    )
+    borg_id = fields.CharField(max_length=64)
+    name = fields.CharField(max_length=255)
+    started_at = fields.DatetimeField()
+    original_size = fields.BigIntField(null=True)
+    nfiles = fields.BigIntField(null=True)
+    job_id = fields.IntField(null=True)
+
+    class Meta:
+        table = "archives"
+        table_description = "archives as borg counted them"
+        unique_together = (("repository", "borg_id"),)
