@@ -37,16 +37,17 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The HTTP paths of a kind beside the general ones under `/api/jobs`."""
+    """The HTTP paths of a kind beside the general ones under `/api/jobs`; `listing` has the repository in it."""
 
     start: str | None = None
     status: str | None = None
     logs: str | None = None
+    listing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The repository that a run works on, as its command needs to know it."""
+    """The repository that a run works on, as its command needs to know it; of a host's own job, the host by name."""
 
     name: str
     location: str
@@ -64,6 +65,24 @@ class Run:
     target: Target
     parameters: Mapping[str, Any]
     archive_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What administrators have set that a type goes by when it checks a request."""
+
+    restore_roots: tuple[str, ...] = ()
+    """Directories below which `operate` may restore."""
+    package_allowlist: tuple[str, ...] = ()
+    """The packages that may be installed; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A job that is to follow another's success, in the same repository and thread."""
+
+    kind: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +128,18 @@ class JobType(ABC):
     routes: ClassVar[Routes] = Routes()
     command_word: ClassVar[str | None] = None
     """The sub-command of `/backup` that starts it; None: not started from chat."""
+    needs_repository: ClassVar[bool] = True
+    """Whether it works on a repository; else on its host."""
+    program: ClassVar[str] = "borg"
+    """What it runs, by the name under which the worker finds it (`worker/programs.py`)."""
     timeout_s: ClassVar[float] = 7 * 86_400.0
     interrupt_first: ClassVar[bool] = False
     """Whether a cancel begins with SIGINT, which `borg create` answers with a checkpoint."""
     makes_archive: ClassVar[bool] = False
+    done_at: ClassVar[str | None] = None
+    """The repository's column that keeps when this was last done; a success sets it to the time of its end."""
+    followed_by: ClassVar[frozenset[str]] = frozenset()
+    """The kinds that may follow its success in a chain."""
     retry: ClassVar[RetryPolicy] = RetryPolicy()
     """For failures that may pass by themselves (`jobs.borg.outcome.TRANSIENT`); all others need somebody."""
 
@@ -122,11 +149,52 @@ class JobType(ABC):
 
     @abstractmethod
     def read_progress(self, event: Event, progress: Progress) -> Progress:
-        """The progress after an event of the command."""
+        """The progress after a progress event of the command; of many in a row only the newest is read."""
 
     @abstractmethod
-    def read_result(self, run: Run, stdout: bytes) -> Result:
-        """The result from the command's standard output; raises `ValueError` when it is not what it should be."""
+    def read_result(self, run: Run, stdout: bytes, seen: Progress) -> Result:
+        """The result from standard output and the progress that was seen last; raises `ValueError` when the output is
+        not what it should be.
+        """
+
+    def read_line(self, event: Event, progress: Progress) -> Progress:
+        """The progress after a line of the log; each is read, once."""
+        del event
+        return progress
+
+    def working_directory(self, run: Run) -> str:
+        """Where the command runs; it must exist by then."""
+        del run
+        return "/"
+
+    def role_for(self, parameters: Mapping[str, Any], policy: Policy) -> Role:
+        """The right that a request with these parameters takes; never less than `role`."""
+        del parameters, policy
+        return self.role
+
+    def check(self, parameters: Mapping[str, Any], target: Target, policy: Policy) -> None:
+        """Refuse what can be seen to be wrong before anything runs; raises `InvalidRequestError`."""
+        del parameters, target, policy
+
+    def destroys(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it destroys or overwrites something, so that people are asked once more."""
+        del parameters
+        return False
+
+    def plan(self, parameters: Mapping[str, Any], target: Target) -> tuple[str, ...]:
+        """What exactly it will do, on what: the sentences that somebody confirms."""
+        del parameters
+        return (f"{self.words.noun} {self.words.preposition} {target.name} at {target.location}.",)
+
+    def follow_ups(self, parameters: Mapping[str, Any]) -> tuple[FollowUp, ...]:
+        """The jobs that its parameters ask for after its success, in their order."""
+        del parameters
+        return ()
+
+    def host_lane(self, host: str) -> str | None:
+        """The lane of a job without a repository: one such job at a time; None: any number."""
+        del host
+        return None
 
     def cancellable(self, progress: Progress) -> bool:
         """Whether a run that is as far as `progress` says may still be cancelled.

@@ -5,7 +5,7 @@ and gets `StaleMoveError`. What must be true together with a move (deliveries, m
 in its transaction; who must hear of it is told after the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -87,6 +87,7 @@ class NewJob:
     priority: int = 0
     parent_id: int | None = None
     retry_of: int | None = None
+    follow_ups: Sequence[Mapping[str, Any]] = ()
     scheduled_job_id: int | None = None
     not_before: datetime | None = None
     channel: str | None = None
@@ -95,6 +96,7 @@ class NewJob:
 async def create(new: NewJob) -> Job:
     """Inside a unit: write a pending job with its thread, and wake its host after the commit."""
     columns = {name: getattr(new, name) for name in NewJob.__slots__ if name != "channel"}
+    columns["follow_ups"] = list(new.follow_ups)
     rank = int((now() - new.priority * PRIORITY_STEP).timestamp() * 1000)
     job = await Job.create(**columns, status=PENDING, queue_rank=rank)
     await threads.open_thread(job, new.channel)

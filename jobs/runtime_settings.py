@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
+from jobs.job_type import Policy
 from jobs.models import Setting
-from jobs.repository_fields import Channel
+from jobs.repository_fields import AbsolutePath, Channel
 from jobs.types import JOB_TYPES
 
 Notify = Annotated[bool, Field(description="Takes effect with the notification channels.")]
@@ -35,8 +36,17 @@ class RuntimeSettings(BaseModel):
     """Running jobs of a kind on one host; a kind that is not named has no limit of its own."""
     package_installs_per_hour: int = Field(default=3, ge=0, le=1000)
     """On one host; 0: no limit. Takes effect with the package installs."""
+    restore_roots: list[AbsolutePath] = Field(default_factory=list, max_length=100)
+    """Directories of the hosts below which the role `operate` may restore; elsewhere it takes `administer`."""
+    package_allowlist: list[str] = Field(default_factory=list, max_length=1000)
+    """The packages that may be installed; empty: any."""
     two_person: list[str] = Field(default_factory=list, max_length=100)
     """Kinds that a second person has to confirm: not available yet, so none can be named."""
+
+    @property
+    def policy(self) -> Policy:
+        """What job types go by when they check a request."""
+        return Policy(restore_roots=tuple(self.restore_roots), package_allowlist=tuple(self.package_allowlist))
 
 
 async def load() -> RuntimeSettings:

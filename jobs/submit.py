@@ -1,21 +1,21 @@
 """Accepting a job: check, write, commit, then enqueue. Every way in (chat, API, command line, hook) ends here."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit, lifecycle
+from jobs import audit, lifecycle, runtime_settings
 from jobs.access import Principal
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError, NotFoundError
 from jobs.field_errors import field_name, reason
 from jobs.lifecycle import NewJob
 from jobs.models import Job, Repository
+from jobs.place import find_place, find_repository, number_of
 from jobs.present import PRIORITIES
 from jobs.types import job_type
 from jobs.view import JobStatus
@@ -38,6 +38,9 @@ class JobRequest:
     """The channel that the request came from, for roles that are limited to channels."""
     priority: str = "normal"
     retry_of: int | None = None
+    host: str | None = None
+    """Of a job that works on no repository: the host to work on."""
+    scheduled_job_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +86,10 @@ async def retry(job_id: int, request: JobRequest) -> Accepted:
         kind=job.kind,
         repository=job.repository_name,
         parameters=job.parameters,
+        host=job.host,
         retry_of=job.retry_of or job.id,
     )
     return await submit(again)
-
-
-async def find_repository(reference: str) -> Repository:
-    """The repository with this id or name; raises `NotFoundError`."""
-    repository = None
-    if (number := _number(reference)) is not None:
-        repository = await Repository.get_or_none(id=number)
-    elif reference.isprintable():
-        repository = await Repository.get_or_none(name=reference)
-    if repository is None:
-        raise NotFoundError(f"There is no repository {reference}. `/backup list` shows those there are.")
-    return repository
-
-
-def _number(reference: str) -> int | None:
-    return int(reference) if re.fullmatch(r"[0-9]{1,9}", reference) else None
 
 
 async def _first_job(request: JobRequest) -> Job | None:
@@ -117,38 +105,44 @@ async def _first_job(request: JobRequest) -> Job | None:
 
 
 def _asks_for(request: JobRequest, job: Job) -> bool:
-    if request.kind != job.kind or not _names(request.repository or "", job):
+    if request.kind != job.kind or not _names(request, job):
         return False
     return _parameters(job_type(job.kind).parameters.model_validate, request.parameters) == job.parameters
 
 
-def _names(reference: str, job: Job) -> bool:
+def _names(request: JobRequest, job: Job) -> bool:
+    if not request.repository:
+        return job.repository_name is None and request.host == job.host
     # Of a repository that was removed since, the job has kept the name alone.
-    number = _number(reference)
-    return reference == job.repository_name if number is None else job.repository_id in {None, number}
+    number = number_of(request.repository)
+    return request.repository == job.repository_name if number is None else job.repository_id in {None, number}
 
 
 async def _checked(request: JobRequest) -> NewJob:
-    repository = await find_repository(request.repository) if request.repository else None
     kind = job_type(request.kind)
-    if repository is None:
-        raise InvalidRequestError("repository", "name the repository to work on.")
-    request.principal.require(kind.role, repository.name, request.asked_in)
+    place = await find_place(kind, request.repository, request.host)
+    request.principal.require(kind.role, place.repository_name, request.asked_in)
     if request.priority not in PRIORITIES:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
+    parameters = _parameters(kind.parameters.model_validate, request.parameters)
+    policy = (await runtime_settings.load()).policy
+    request.principal.require(kind.role_for(parameters, policy), place.repository_name, request.asked_in)
+    kind.check(parameters, place.target, policy)
     return NewJob(
         kind=kind.kind,
-        host=repository.host,
+        host=place.host,
         requested_by=request.principal.subject,
         origin=request.origin,
-        repository_id=repository.id,
-        repository_name=repository.name,
-        lane=repository.lane,
-        parameters=_parameters(kind.parameters.model_validate, request.parameters),
+        repository_id=place.repository_id,
+        repository_name=place.repository_name,
+        lane=place.lane,
+        parameters=parameters,
         request_key=request.request_key,
         priority=PRIORITIES[request.priority],
         channel=request.channel,
         retry_of=request.retry_of,
+        follow_ups=[asdict(step) for step in kind.follow_ups(parameters)],
+        scheduled_job_id=request.scheduled_job_id,
     )
 
 
@@ -167,6 +161,10 @@ async def _accept(request: JobRequest, new: NewJob) -> Job:
     if new.repository_id is not None and not await unchanged.exists():
         raise ConflictError(f"The repository {new.repository_name} was just changed. Ask again.")
     await audit.record(
-        request.principal, f"{new.kind}.run", origin=request.origin, target=new.repository_name, job_id=job.id
+        request.principal,
+        f"{new.kind}.run",
+        origin=request.origin,
+        target=new.repository_name or new.host,
+        job_id=job.id,
     )
     return job

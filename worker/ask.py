@@ -6,7 +6,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.borg.environment import INHERITED
+from jobs.borg.environment import inherited
 
 TERMINATE_PATIENCE_S = 5.0
 """How long a program that takes too long may go on after SIGTERM: borg gives the repository's lock back meanwhile."""
@@ -35,7 +35,7 @@ async def ask(
 
     Raises OSError where it can't be run, TimeoutError when it takes too long. It has ended in any case.
     """
-    given = {name: os.environ[name] for name in INHERITED if name in os.environ} if environment is None else environment
+    given = inherited(os.environ) if environment is None else environment
     # Errors go to memory: a pipe would have to be drained, and a program may leave somebody behind who holds it open.
     with os.fdopen(os.memfd_create("errors"), "rb") as errors:
         process = await asyncio.create_subprocess_exec(

@@ -146,7 +146,7 @@ def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
 
 def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusion:
     try:
-        result = following.kind.read_result(following.run, following.reader.read_stdout())
+        result = following.kind.read_result(following.run, following.reader.read_stdout(), following.progress)
     except (ValueError, OSError) as error:
         sentence = (
             f"borg ended well, but its result can't be read ({error}). Look at the archive before you rely on it."

@@ -9,7 +9,7 @@ import structlog
 
 from jobs import lifecycle
 from jobs.database.unit import reader, unit
-from jobs.models import Job, Repository
+from jobs.models import Job
 from jobs.types import job_type
 from jobs.view import JobStatus
 from worker import supervision
@@ -87,10 +87,7 @@ async def _adoptable(directory: RunDirectory, seen_s: MutableMapping[RunDirector
 
 
 async def _following(job: Job, directory: RunDirectory) -> Following:
-    repository = await job.get_repository()
-    if repository is None:
-        repository = Repository(name=job.repository_name or "", location="")
-    following = Following(job, job_type(job.kind), run_of(job, repository), directory)
+    following = Following(job, job_type(job.kind), run_of(job, await job.get_repository()), directory)
     await following.resume()
     return following
 

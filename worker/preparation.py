@@ -5,16 +5,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.borg.environment import environment
+from jobs.borg.environment import environment, inherited
 from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
 from jobs.lifecycle import StaleMoveError
 from jobs.models import Job, Repository
+from jobs.place import target_of
 from jobs.secrets import HostKey
+from jobs.settings import Settings
 from jobs.types import job_type
 from jobs.view import JobStatus
 from worker.borg_version import known_borg_version
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
+from worker.programs import BORG, command_of
 from worker.run_directory import RunSpecification
 
 START_WITHIN_S = 30.0
@@ -42,28 +45,38 @@ class Preparation:
     header: str
 
 
-async def prepare(job: Job, borg: str, key: HostKey) -> Preparation:
+async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
     """Build the run of a claimed job; raises `CannotPrepareError`, or `StaleMoveError` if it is claimed no more."""
-    repository = await job.get_repository(reader())
-    if repository is None:
+    kind, repository = job_type(job.kind), await job.get_repository(reader())
+    if repository is None and kind.needs_repository:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
         raise CannotPrepareError("repository_removed", sentence, f"{_subject(job)} on {job.host}\n")
-    kind, run = job_type(job.kind), run_of(job, repository)
-    argv = (borg, *kind.arguments(run))
-    header = _header(job, repository, argv, known_borg_version(borg))
-    try:
-        secret = await passphrase_of(repository, key)
-    except PassphraseUnavailableError as error:
-        raise CannotPrepareError("passphrase_unavailable", str(error), header) from error
-    specification = _specification(job, kind, argv)
+    run = run_of(job, repository)
+    argv = (*command_of(kind.program, settings), *kind.arguments(run))
+    header = _header(job, kind, run.target, argv, settings)
+    secret = await _secret(repository, key, header)
+    specification = _specification(job, kind, run, argv)
     await _require_claim(job)
     return Preparation(
         run=run,
         specification=specification,
-        environment=environment(os.environ, base_dir=None, passphrase_given=secret is not None),
+        environment=_environment(kind, secret),
         secret=secret,
         header=header,
     )
+
+
+async def _secret(repository: Repository | None, key: HostKey, header: str) -> bytes | None:
+    try:
+        return await passphrase_of(repository, key) if repository else None
+    except PassphraseUnavailableError as error:
+        raise CannotPrepareError("passphrase_unavailable", str(error), header) from error
+
+
+def _environment(kind: JobType, secret: bytes | None) -> dict[str, str]:
+    if kind.program != BORG:
+        return inherited(os.environ)
+    return environment(os.environ, base_dir=None, passphrase_given=secret is not None)
 
 
 async def _require_claim(job: Job) -> None:
@@ -72,20 +85,14 @@ async def _require_claim(job: Job) -> None:
         raise StaleMoveError(f"Job {job.id}, attempt {job.attempt}, was put back while its worker was paused.")
 
 
-def run_of(job: Job, repository: Repository) -> Run:
-    """The run as the job type sees it."""
-    target = Target(
-        name=repository.name,
-        location=repository.location,
-        source_directories=tuple(repository.source_directories),
-        exclude_patterns=tuple(repository.exclude_patterns),
-        compression=repository.compression,
-        encryption=repository.encryption,
-    )
-    return Run(job.id, target, job.parameters, job.archive_name)
+def run_of(job: Job, repository: Repository | None) -> Run:
+    """The run as the job type sees it; without a repository it works on the host, or on what was removed."""
+    if repository is None:
+        return Run(job.id, Target(job.repository_name or job.host, location=""), job.parameters, job.archive_name)
+    return Run(job.id, target_of(repository), job.parameters, job.archive_name)
 
 
-def _specification(job: Job, kind: JobType, argv: tuple[str, ...]) -> RunSpecification:
+def _specification(job: Job, kind: JobType, run: Run, argv: tuple[str, ...]) -> RunSpecification:
     return RunSpecification(
         job_id=job.id,
         attempt=job.attempt,
@@ -94,15 +101,15 @@ def _specification(job: Job, kind: JobType, argv: tuple[str, ...]) -> RunSpecifi
         timeout_s=kind.timeout_s,
         start_before_s=time.clock_gettime(time.CLOCK_BOOTTIME) + START_WITHIN_S,
         interrupt_first=kind.interrupt_first,
+        working_directory=kind.working_directory(run),
     )
 
 
-def _header(job: Job, repository: Repository, argv: tuple[str, ...], version: str | None) -> str:
-    return (
-        f"{_subject(job)} at {repository.location} on {job.host}, "
-        f"borg {version or 'of unknown version'}: {' '.join(argv)}\n"
-    )
+def _header(job: Job, kind: JobType, target: Target, argv: tuple[str, ...], settings: Settings) -> str:
+    place = f" at {target.location}" if target.location else ""
+    version = f", borg {known_borg_version(settings.borg) or 'of unknown version'}" if kind.program == BORG else ""
+    return f"{_subject(job)}{place} on {job.host}{version}: {' '.join(argv)}\n"
 
 
 def _subject(job: Job) -> str:
-    return f"Locutus: job #{job.id}, {job.kind} of {job.repository_name}"
+    return f"Locutus: job #{job.id}, {job.kind}" + (f" of {job.repository_name}" if job.repository_name else "")

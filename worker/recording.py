@@ -290,15 +290,16 @@ async def _put_back(following: Following, again: NextTry) -> None:
 async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: bool) -> None:
     job, result = following.job, conclusion.result
     await following.store_text()
-    await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
+    ended = await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
     if result is None or job.repository_id is None:
         return
     if borg_id := result.repository.get("borg_id"):
         await lanes.unite(job.repository_id, borg_id)
     if result.archive is not None:
         await archives.record(job.repository_id, job.id, result.archive)
-    if result.repository:
-        await Repository.filter(id=job.repository_id).update(**result.repository)
+    columns = dict(result.repository) | ({following.kind.done_at: ended.completed_at} if following.kind.done_at else {})
+    if columns:
+        await Repository.filter(id=job.repository_id).update(**columns)
 
 
 async def _end_unprepared(job: Job, error: CannotPrepareError) -> None:

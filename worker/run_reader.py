@@ -66,6 +66,7 @@ class RunReader:
     def _readable(self, line: bytes) -> bytes:
         event = parse_event(line)
         self.diagnosis.feed(event)
+        self.progress = self._job_type.read_line(event, self.progress)
         text = readable(line)
         return b"" if text is None else text.encode() + b"\n"
 

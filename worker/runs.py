@@ -155,7 +155,7 @@ class HostRuns:
         if await self._is_settled_by_archive(job):
             return
         try:
-            preparation = await prepare(job, self._settings.borg, self._identity.key)
+            preparation = await prepare(job, self._settings, self._identity.key)
         except CannotPrepareError as error:
             await self._recorder.end_unprepared(job, error)
             return

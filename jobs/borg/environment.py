@@ -23,8 +23,13 @@ UNATTENDED = {
 }
 
 
-def environment(inherited: Mapping[str, str], *, base_dir: str | None, passphrase_given: bool) -> dict[str, str]:
-    """Build borg's whole environment from the worker's (`inherited`), of which only `INHERITED` is kept.
+def inherited(variables: Mapping[str, str]) -> dict[str, str]:
+    """What a program that is not borg gets of the worker's environment."""
+    return {name: variables[name] for name in INHERITED if variables.get(name)}
+
+
+def environment(variables: Mapping[str, str], *, base_dir: str | None, passphrase_given: bool) -> dict[str, str]:
+    """Build borg's whole environment from the worker's `variables`, of which only `INHERITED` is kept.
 
     No passphrase stands here: whoever starts borg adds `BORG_PASSPHRASE_FD` where there is one. Without one borg asks
     the terminal, then stdin: in a session of its own with stdin at `/dev/null` it gives up at once, as
@@ -32,8 +37,7 @@ def environment(inherited: Mapping[str, str], *, base_dir: str | None, passphras
 
     `BORG_HOST_ID` is left to borg, which takes a lock for stale only where host and process say so.
     """
-    kept = {name: inherited[name] for name in INHERITED if inherited.get(name)}
     # Who gave a passphrase expects encryption: a plain repository found in that place must not receive the data.
     unencrypted = {"BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no" if passphrase_given else "yes"}
     base = {"BORG_BASE_DIR": base_dir} if base_dir else {}
-    return kept | UNATTENDED | unencrypted | base
+    return inherited(variables) | UNATTENDED | unencrypted | base

@@ -15,8 +15,9 @@ class Job(Model):
 
     `request_key` makes a repeated request find the first job; `running_lock` holds the lane while the job may touch it;
     `attempt` fences every write of a run, `retries` counts those of them that followed a failure; `queue_rank` orders
-    what waits; `revision` grows with each change that a person could see. `late_status` is how a job ended after all
-    that had been given up with its host.
+    what waits; `follow_ups` are what its success starts, `parent_id` the first job of their chain; `revision` grows
+    with each change that a person could see. `late_status` is how a job ended after all that had been given up with its
+    host.
     """
 
     id = fields.IntField(primary_key=True)
@@ -50,6 +51,7 @@ class Job(Model):
     origin = fields.CharField(max_length=63)
     retry_of = fields.IntField(null=True)
     parent_id = fields.IntField(null=True, db_index=True)
+    follow_ups: list[dict[str, Any]] = fields.JSONField[list[dict[str, Any]]](default=list, db_default="[]")
     scheduled_job_id = fields.IntField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     started_at = fields.DatetimeField(null=True)

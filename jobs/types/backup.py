@@ -44,9 +44,9 @@ class Backup(JobType):
             }
         )
 
-    def read_result(self, run: Run, stdout: bytes) -> Result:
+    def read_result(self, run: Run, stdout: bytes, seen: Progress) -> Result:
         """The archive with borg's own figures."""
-        del run
+        del run, seen
         return self.result_of_archive(parse_create(stdout))
 
     def result_of_archive(self, archive: ArchiveStatistics) -> Result:

@@ -28,7 +28,7 @@ class RepositoryInit(JobType):
         del event
         return progress
 
-    def read_result(self, run: Run, stdout: bytes) -> Result:
+    def read_result(self, run: Run, stdout: bytes, seen: Progress) -> Result:
         """Nothing but that it is done."""
-        del run, stdout
+        del run, stdout, seen
         return Result(Progress(progress_percent=100.0))

@@ -53,7 +53,7 @@ def test_arguments_are_the_same_for_the_same_run(declared):
 @TYPES
 def test_output_that_is_no_result_is_a_value_error_or_needs_none(declared):
     try:
-        declared.read_result(RUN, b"\xff nonsense")
+        declared.read_result(RUN, b"\xff nonsense", Progress())
     except ValueError:
         assert declared.makes_archive
 

@@ -10,13 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 from jobs.access import Role
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
-from jobs.repository_fields import Channel
+from jobs.models import Job
+from jobs.repository_fields import Channel, HostName
 from jobs.submit import IDEMPOTENCY_KEY, JobRequest, submit
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
 from webhooks.api.job_logs import LogQuery, stream_log
-from webhooks.api.jobs import WaitQuery, find_job, show_job
+from webhooks.api.jobs import WaitQuery, find_job, page_of_jobs, show_job
+from webhooks.api.repositories import find
 from webhooks.api.started import Started, request_key, started
+from webhooks.page import Page, PageQuery
 from webhooks.route import Answer, Call, Route
 
 REPOSITORY = "repo"
@@ -44,11 +47,11 @@ def routes() -> tuple[Route, ...]:
 
 
 def _routes(kind: JobType) -> Iterator[Route]:
-    noun = f"{kind.words.noun} {kind.words.preposition} a repository"
+    noun = f"{kind.words.noun} {kind.words.preposition} a {'repository' if kind.needs_repository else 'host'}"
     if path := kind.routes.start:
         yield Route(
             "POST", path, kind.role, partial(start, kind), f"{noun}: accepts a job",
-            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, by_repository=True,
+            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, by_repository=kind.needs_repository,
             request_headers=(IDEMPOTENCY_KEY,),
         )  # fmt: skip
     if path := kind.routes.status:
@@ -60,6 +63,11 @@ def _routes(kind: JobType) -> Iterator[Route]:
         yield Route(
             "GET", path, Role.VIEW, partial(show_log, kind), f"{noun}: the log, while the job runs as it comes",
             query=LogQuery, media_type="text/plain", by_repository=True,
+        )  # fmt: skip
+    if path := kind.routes.listing:
+        yield Route(
+            "GET", path, Role.VIEW, partial(list_kind, kind), f"{noun}: the jobs, newest first",
+            query=PageQuery, answer=Page[JobView], by_repository=True,
         )  # fmt: skip
 
 
@@ -74,7 +82,9 @@ def start_body(kind: JobType) -> type[BaseModel]:
         for name, field in kind.parameters.model_fields.items()
         if f"{{{name}}}" not in path
     }
-    if f"{{{REPOSITORY}}}" not in path:
+    if not kind.needs_repository:
+        fields["host"] = (HostName | None, None)
+    elif f"{{{REPOSITORY}}}" not in path:
         fields["repository"] = (RepositoryReference, ...)
     name = "".join(word.capitalize() for word in kind.kind.split("_"))
     return create_model(f"{name}Start", __base__=Start, **fields)
@@ -87,7 +97,8 @@ async def start(kind: JobType, call: Call[Any, None]) -> Answer:
         kind=kind.kind,
         principal=call.principal,
         origin=call.origin,
-        repository=call.path.get(REPOSITORY) or call.body.repository,
+        repository=call.path.get(REPOSITORY) or getattr(call.body, "repository", None),
+        host=None if kind.needs_repository else call.body.host or call.context.settings.host,
         parameters=_parameters(kind, call.body, call.path),
         request_key=request_key(call),
         channel=call.body.channel,
@@ -106,6 +117,11 @@ async def show(kind: JobType, call: Call[None, WaitQuery]) -> JobView:
 async def show_log(kind: JobType, call: Call[None, LogQuery]) -> Any:
     """The log of one job of this kind."""
     return await stream_log(call, await find_job(call, call.id, kind.kind))
+
+
+async def list_kind(kind: JobType, call: Call[None, PageQuery]) -> Page[JobView]:
+    """The jobs of this kind in one repository."""
+    return await page_of_jobs(call, Job.filter(repository_id=(await find(call)).id, kind=kind.kind))
 
 
 def _parameters(kind: JobType, body: BaseModel, path: Mapping[str, str]) -> dict[str, Any]:

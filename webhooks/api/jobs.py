@@ -54,12 +54,16 @@ class WaitQuery(BaseModel):
 
 async def list_jobs(call: Call[None, JobsQuery]) -> Page[JobView]:
     """The jobs that the principal may see."""
+    return await page_of_jobs(call, _filtered(_visible(call.principal), call.query))
+
+
+async def page_of_jobs(call: Call[Any, Any], rows: QuerySet[Job]) -> Page[JobView]:
+    """One page of `rows`, as the query says."""
 
     async def present(rows: Any) -> list[JobView]:
         found = await waiting.standings(rows)
         return [view(row, found[row.id], base_url=call.context.settings.base_url) for row in rows]
 
-    rows = _filtered(_visible(call.principal), call.query)
     return Page[JobView](**await page(rows, call.query, present))
 
 

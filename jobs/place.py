@@ -1,0 +1,69 @@
+"""What a job works on: a repository, or a host."""
+
+import re
+from dataclasses import dataclass
+
+from jobs.errors import InvalidRequestError, NotFoundError
+from jobs.job_type import JobType, Target
+from jobs.models import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a job works on, and the lane that keeps others from it meanwhile."""
+
+    host: str
+    target: Target
+    lane: str | None
+    repository_id: int | None = None
+    repository_name: str | None = None
+
+
+async def find_place(kind: JobType, repository: str | None, host: str | None) -> Place:
+    """Where a job of this kind works, by the repository's name or id, or by the host.
+
+    Raises a `RequestRefusedError`.
+    """
+    if not kind.needs_repository:
+        return _host_place(kind, repository, host)
+    if not repository:
+        raise InvalidRequestError("repository", "name the repository to work on.")
+    row = await find_repository(repository)
+    return Place(row.host, target_of(row), row.lane, row.id, row.name)
+
+
+async def find_repository(reference: str) -> Repository:
+    """The repository with this id or name; raises `NotFoundError`."""
+    repository = None
+    if (number := number_of(reference)) is not None:
+        repository = await Repository.get_or_none(id=number)
+    elif reference.isprintable():
+        repository = await Repository.get_or_none(name=reference)
+    if repository is None:
+        raise NotFoundError(f"There is no repository {reference}. `/backup list` shows those there are.")
+    return repository
+
+
+def target_of(repository: Repository) -> Target:
+    """The repository as a job type sees it."""
+    return Target(
+        name=repository.name,
+        location=repository.location,
+        source_directories=tuple(repository.source_directories),
+        exclude_patterns=tuple(repository.exclude_patterns),
+        compression=repository.compression,
+        encryption=repository.encryption,
+    )
+
+
+def number_of(reference: str) -> int | None:
+    """The id that a reference is, if it is one."""
+    return int(reference) if re.fullmatch(r"[0-9]{1,9}", reference) else None
+
+
+def _host_place(kind: JobType, repository: str | None, host: str | None) -> Place:
+    if repository:
+        raise InvalidRequestError("repository", f"{kind.words.noun.lower()} works on a host, not on a repository.")
+    if not host:
+        raise InvalidRequestError("host", "name the host to work on.")
+    return Place(host, Target(host, location=""), kind.host_lane(host))
