@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from jobs.access import Role
 from jobs.borg.events import Event
 from jobs.borg.statistics import ArchiveStatistics
+from jobs.command_words import REPOSITORY, Positional
 from jobs.view import Progress
 
 LONGEST_DELAY_S = 7200.0
@@ -128,6 +129,8 @@ class JobType(ABC):
     routes: ClassVar[Routes] = Routes()
     command_word: ClassVar[str | None] = None
     """The sub-command of `/backup` that starts it; None: not started from chat."""
+    positionals: ClassVar[tuple[Positional, ...]] = (REPOSITORY,)
+    """The words behind it; every other field of the parameters becomes a flag (`keep_daily`: `--keep-daily 7`)."""
     needs_repository: ClassVar[bool] = True
     """Whether it works on a repository; else on its host."""
     program: ClassVar[str] = "borg"

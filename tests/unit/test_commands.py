@@ -74,3 +74,14 @@ async def test_unknown_command_is_answered_with_what_there_is(typed):
 async def test_echo_of_a_long_word_is_clipped():
     reply = await answer("x" * 10_000, Asker(everywhere("x", Role.VIEW), "slack", CHANNEL))
     assert len(reply.text) < 200
+
+
+async def test_help_explains_one_command_with_what_can_be_said():
+    text = (await answer("help run", NOBODY)).text
+    assert text.startswith("`/backup run REPO` – starts a backup\n")
+    assert "`--priority high|normal|low`" in text
+    assert text.endswith("It takes the role operate.")
+
+
+async def test_help_for_a_mistyped_command_suggests_the_right_one():
+    assert "Did you mean `/backup status`?" in (await answer("help statsu", NOBODY)).text

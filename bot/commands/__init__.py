@@ -1,0 +1,12 @@
+"""The command grammar of `/backup`, declared once for every platform: what can be typed, who may, and what is answered.
+
+An answer is private to the asker; what the channel sees is the job's card. What the asker may not look at is answered
+as if it did not exist; who may look at nothing is refused before anything is looked up.
+"""
+
+from bot.commands.asking import Answer, Asker
+from bot.commands.carrying_out import answer, carry_out
+from bot.commands.catalogue import COMMANDS
+from bot.commands.completion import Choice, complete
+
+__all__ = ["COMMANDS", "Answer", "Asker", "Choice", "answer", "carry_out", "complete"]

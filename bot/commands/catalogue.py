@@ -1,0 +1,15 @@
+"""Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
+
+from bot.commands import starting, steering, watching
+from bot.commands.declaration import Command
+from bot.commands.guide import help_command
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        *starting.commands(),
+        *watching.COMMANDS,
+        *steering.COMMANDS,
+    )
+}
+COMMANDS["help"] = help_command(COMMANDS)

@@ -1,0 +1,78 @@
+"""What may be meant by a word that is being typed: offered by platforms that complete (Discord, Slack's menus)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot import wording
+from bot.commands.asking import Asker
+from bot.commands.catalogue import COMMANDS
+from bot.commands.declaration import Values
+from bot.commands.lookup import may_see, visible_repositories
+from bot.commands.starting import described
+from jobs.command_words import WordType
+from jobs.database.unit import reader
+from jobs.models import Archive, Job
+
+OFFERED = 25
+"""As many as Discord takes: https://discord.com/developers/docs/interactions/application-commands#autocomplete"""
+LOOKED_AT = 200
+LABEL_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is offered: `value` is what stands in the command, `label` what people see, both at most 100 characters."""
+
+    value: str
+    label: str
+
+
+async def complete(word: WordType, typed: str, said: Values, asker: Asker) -> list[Choice]:
+    """At most 25 choices for a word of this type that hold what was `typed`; `said` is what stands there already.
+
+    Who may see nothing is offered nothing; a type of which nothing is kept offers nothing.
+    """
+    offer = _OFFERS.get(word)
+    if offer is None or not asker.principal.may_anything(asker.channel):
+        return []
+    wanted = typed.casefold().removeprefix("#")
+    found = [choice for choice in await offer(said, asker) if wanted in choice.label.casefold()]
+    return [choice for choice in found if len(choice.value) <= LABEL_LIMIT][:OFFERED]
+
+
+async def _repositories(said: Values, asker: Asker) -> list[Choice]:
+    del said
+    return [Choice(row.name, _label(f"{row.name} on {row.host}")) for row in await visible_repositories(asker)]
+
+
+async def _archives(said: Values, asker: Asker) -> list[Choice]:
+    rows = Archive.all().using_db(reader()).order_by("-started_at").select_related("repository")
+    if named := said.get("repository"):
+        rows = rows.filter(**{"repository_id" if str(named).isdecimal() else "repository__name": named})
+    found: Any = await rows.limit(LOOKED_AT)
+    return [Choice(row.name, _label(row.name)) for row in found if may_see(asker, row.repository.name)]
+
+
+async def _jobs(said: Values, asker: Asker) -> list[Choice]:
+    del said
+    rows = await Job.all().using_db(reader()).order_by("-id").limit(LOOKED_AT)
+    seen = (row for row in rows if may_see(asker, row.repository_name))
+    return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in seen]
+
+
+async def _commands(said: Values, asker: Asker) -> list[Choice]:
+    del said, asker
+    return [Choice(name, _label(f"{name}: {command.summary}")) for name, command in COMMANDS.items()]
+
+
+def _label(text: str) -> str:
+    return wording.clip(wording.one_line(text), LABEL_LIMIT)
+
+
+_OFFERS: Mapping[WordType, Callable[[Values, Asker], Awaitable[list[Choice]]]] = {
+    WordType.REPOSITORY: _repositories,
+    WordType.ARCHIVE: _archives,
+    WordType.JOB: _jobs,
+    WordType.COMMAND: _commands,
+}

@@ -1,0 +1,85 @@
+"""The commands that start a job: one for each job type that declares a command word, made from its declaration."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from bot.commands.asking import Answer, Asker
+from bot.commands.declaration import Command, Flag, Values, flags_of
+from bot.commands.lookup import repository_named
+from jobs.database.unit import reader
+from jobs.errors import InvalidRequestError
+from jobs.job_type import JobType
+from jobs.models import Host, Job
+from jobs.present import PRIORITIES
+from jobs.submit import Accepted, JobRequest, submit
+from jobs.types import JOB_TYPES
+
+START_FLAGS = (Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),)
+"""What every start may say beside the parameters of its kind."""
+_HOST_FLAGS = (Flag("host", help="where, when there are several hosts"),)
+
+
+def commands() -> tuple[Command, ...]:
+    """The starting commands of all job types."""
+    return tuple(_command(kind) for kind in JOB_TYPES.values() if kind.command_word)
+
+
+def job_request(asker: Asker, kind: str = "") -> JobRequest:
+    """A request for a job in the asker's name, from where it was asked."""
+    return JobRequest(
+        kind=kind,
+        principal=asker.principal,
+        origin=asker.origin,
+        request_key=asker.request_key,
+        channel=asker.channel,
+        asked_in=asker.channel,
+    )
+
+
+def queued(accepted: Accepted) -> Answer:
+    """`Job #7 is queued: …`."""
+    job = accepted.job
+    return Answer(f"Job #{job.id} is queued: {described(job)}.", job.id)
+
+
+def described(job: Job) -> str:
+    """`backup of photos on nas-1`."""
+    kind = JOB_TYPES.get(job.kind)
+    noun = kind.words.noun.lower() if kind else job.kind
+    of = f" {kind.words.preposition if kind else 'of'} {job.repository_name}" if job.repository_name else ""
+    return f"{noun}{of} on {job.host}"
+
+
+def _command(kind: JobType) -> Command:
+    said = {word.name for word in kind.positionals}
+    return Command(
+        name=str(kind.command_word),
+        summary=f"starts a {kind.words.noun.lower()}",
+        carry_out=partial(_start, kind),
+        role=kind.role,
+        positionals=kind.positionals,
+        flags=(
+            *flags_of(kind.parameters, without=said),
+            *(() if kind.needs_repository else _HOST_FLAGS),
+            *START_FLAGS,
+        ),
+    )
+
+
+async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:
+    request = job_request(asker, kind.kind)
+    if kind.needs_repository:
+        request = replace(request, repository=(await repository_named(asker, values["repository"])).name)
+    else:
+        request = replace(request, host=values.get("host") or await _only_host())
+    parameters = {name: value for name, value in values.items() if name in kind.parameters.model_fields}
+    options = {flag.name: values[flag.name] for flag in START_FLAGS if flag.name in values}
+    return queued(await submit(replace(request, parameters=parameters, **options)))
+
+
+async def _only_host() -> str:
+    names: list[Any] = await Host.all().using_db(reader()).order_by("name").values_list("name", flat=True)
+    if len(names) != 1:
+        raise InvalidRequestError("host", f"say which one: `--host NAME`, of {', '.join(names) or 'those to come'}.")
+    return str(names[0])

@@ -1,0 +1,33 @@
+"""The commands for a job that there is: end it, run it again."""
+
+from bot.commands.asking import Answer, Asker
+from bot.commands.declaration import Command, Values
+from bot.commands.lookup import visible_job
+from bot.commands.starting import job_request, queued
+from bot.commands.watching import JOB
+from jobs.access import Role
+from jobs.cancel import cancel
+from jobs.submit import retry
+from jobs.view import JobStatus
+
+
+async def _cancel(asker: Asker, values: Values) -> Answer:
+    number = values["job"]
+    before = await visible_job(asker, number)
+    if JobStatus(before.status).final:
+        return Answer(f"Job #{number} is {before.status} already.", number)
+    job = await cancel(number, asker.principal, origin=asker.origin, asked_in=asker.channel)
+    if job.status == JobStatus.RUNNING:
+        return Answer(f"Job #{number} is being cancelled; its thread will say when it has stopped.", number)
+    return Answer(f"Job #{number} is {job.status}.", number)
+
+
+async def _retry(asker: Asker, values: Values) -> Answer:
+    job = await visible_job(asker, values["job"])
+    return queued(await retry(job.id, job_request(asker)))
+
+
+COMMANDS = (
+    Command("cancel", "ends a job", _cancel, Role.OPERATE, (JOB,)),
+    Command("retry", "runs an ended job again", _retry, Role.OPERATE, (JOB,)),
+)
