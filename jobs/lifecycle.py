@@ -16,6 +16,7 @@ from tortoise.expressions import F
 from jobs import outbox, queue, threads
 from jobs.clock import now
 from jobs.database.unit import after_commit
+from jobs.events import EventName
 from jobs.models import Job
 from jobs.view import JobStatus, Progress
 
@@ -28,7 +29,7 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     FAILED: frozenset(),
     CANCELLED: frozenset(),
 }
-EVENTS: Mapping[JobStatus, outbox.EventName] = {
+EVENTS: Mapping[JobStatus, EventName] = {
     RUNNING: "job.started",
     COMPLETED: "job.completed",
     FAILED: "job.failed",

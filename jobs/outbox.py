@@ -1,40 +1,41 @@
-"""The outbox: an event for each endpoint that wants it, written in the transaction that made the event true."""
+"""The outbox: an event, and a delivery of it for each endpoint that wants it, written in the transaction that made the
+event true. The bell only says that there is something new.
+"""
 
-import json
 import secrets
 from functools import partial
-from typing import Literal, get_args
 
 from jobs import queue
-from jobs.clock import now
 from jobs.database.unit import after_commit
-from jobs.models import Delivery, Job, Subscription
+from jobs.events import EventData, EventName, event
+from jobs.models import Delivery, EventEntry, Job, Subscription
 from jobs.present import view
-
-EventName = Literal["job.started", "job.completed", "job.failed", "job.cancelled"]
-EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
+from jobs.view import JobView
 
 
-async def announce(job: Job, event: EventName) -> None:
-    """Inside a unit: one delivery per enabled subscription that wants `event` of the job's repository."""
+async def announce(job: Job, name: EventName) -> None:
+    """Inside a unit: publish what became of a job."""
+    await publish(name, view(job), repository=job.repository_name)
+
+
+async def publish(name: EventName, data: EventData, *, repository: str | None) -> None:
+    """Inside a unit: write down an event of `repository` (None: of none), and owe it to everybody who wants it."""
+    happened = event(name, data)
+    job_id = data.id if isinstance(data, JobView) else None
+    payload = happened.model_dump_json()
+    await EventEntry.create(type=name, repository_name=repository, job_id=job_id, payload=payload)
     for subscription in await Subscription.filter(enabled=True):
-        if event not in subscription.events or not _wants(subscription, job):
-            continue
-        await Delivery.create(
-            subscription_id=subscription.id,
-            webhook_id=f"msg_{secrets.token_urlsafe(18)}",
-            event=event,
-            job_id=job.id,
-            payload=_payload(job, event),
-            due_at=now(),
-        )
-        after_commit(partial(queue.ring, job.id))
+        if name in subscription.events and _wants(subscription.repositories, repository):
+            await Delivery.create(
+                subscription_id=subscription.id,
+                webhook_id=f"msg_{secrets.token_urlsafe(18)}",
+                event=name,
+                job_id=job_id,
+                payload=payload,
+                due_at=happened.timestamp,
+            )
+    after_commit(partial(queue.ring, job_id or queue.NO_JOB))
 
 
-def _wants(subscription: Subscription, job: Job) -> bool:
-    return subscription.repositories is None or job.repository_name in subscription.repositories
-
-
-def _payload(job: Job, event: str) -> str:
-    data = view(job).model_dump(mode="json")
-    return json.dumps({"type": event, "timestamp": now().isoformat(), "data": data})
+def _wants(names: list[str] | None, repository: str | None) -> bool:
+    return names is None or repository in names

@@ -21,6 +21,8 @@ from redis.exceptions import RedisError
 from jobs.database.unit import finish_units
 
 BELL = "locutus:bell"
+NO_JOB = 0
+"""What is rung for news that are of no job."""
 CLAIM_FUNCTION = "claim_jobs"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
@@ -60,6 +62,15 @@ class Ear:
     def __init__(self, job_id: int | None) -> None:
         self.job_id = job_id
         self.rung = asyncio.Event()
+        self.heard: set[int] = set()
+        """The jobs that it rang for until the last wait was over."""
+        self._hearing: set[int] = set()
+
+    def hear(self, job_id: int) -> None:
+        """The bell rang for a job."""
+        if self.job_id in {None, job_id}:
+            self._hearing.add(job_id)
+            self.rung.set()
 
     async def wait(self, timeout_s: float, settle_s: float = 0.0) -> bool:
         """Wait for the bell, at most `timeout_s` seconds; whether it rang. Clears it.
@@ -74,6 +85,7 @@ class Ear:
             return False
         await asyncio.sleep(settle_s)
         self.rung.clear()
+        self.heard, self._hearing = self._hearing, set()
         return True
 
 
@@ -154,8 +166,7 @@ class Queue:
 
     def _ring(self, job_id: int) -> None:
         for ear in self._ears:
-            if ear.job_id in {None, job_id}:
-                ear.rung.set()
+            ear.hear(job_id)
 
     def _ring_all(self) -> None:
         for ear in self._ears:

@@ -10,7 +10,18 @@ from aiohttp import web
 
 from jobs.access import Principal
 from webhooks import health, openapi
-from webhooks.api import console, hosts, job_kinds, jobs, repositories, role_bindings, settings, subscriptions, tokens
+from webhooks.api import (
+    console,
+    events,
+    hosts,
+    job_kinds,
+    jobs,
+    repositories,
+    role_bindings,
+    settings,
+    subscriptions,
+    tokens,
+)
 from webhooks.authentication import AUTHENTICATOR, Authenticator, digest, load_admin_token
 from webhooks.context import CONTEXT, GatewayContext
 from webhooks.problems import mark_begun, problems
@@ -42,6 +53,7 @@ ROUTES: tuple[Route, ...] = (
     *subscriptions.ROUTES,
     *settings.ROUTES,
     *hosts.ROUTES,
+    *events.ROUTES,
     *console.ROUTES,
 )
 

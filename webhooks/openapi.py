@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from jobs.events import CATALOGUE, EVENT_MODELS, EventName
 from webhooks.problems import MEDIA_TYPE, Problem
 from webhooks.route import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{model}"
+WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+"""https://www.standardwebhooks.com, "Webhook Headers"."""
 
 ModelUse = tuple[type[BaseModel], JsonSchemaMode]
 Schemas = Mapping[Any, dict[str, Any]]
@@ -28,6 +31,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {"title": "Locutus", "version": version("locutus")},
         "security": [{"token": []}],
         "paths": paths,
+        "webhooks": {name: {"post": _webhook(name, schemas)} for name in CATALOGUE},
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -38,6 +42,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _uses(routes: tuple[Route, ...]) -> set[ModelUse]:
     uses: set[ModelUse] = {(Problem, "serialization")}
+    uses |= {(model, "serialization") for model in EVENT_MODELS.values()}
     for route in routes:
         uses |= {(route.body, "validation")} if route.body else set()
         uses |= {(route.answer, "serialization")} if route.answer else set()
@@ -60,6 +65,27 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     else:
         operation["description"] = f"Needs the role `{route.needs.word}`."
     return operation
+
+
+def _webhook(name: EventName, schemas: Schemas) -> dict[str, Any]:
+    """What a subscription's endpoint gets (https://spec.openapis.org/oas/v3.1.0#fixed-fields, `webhooks`)."""
+    schema = schemas[EVENT_MODELS[name], "serialization"]
+    return {
+        "summary": CATALOGUE[name].meaning,
+        "operationId": name.replace(".", "-"),
+        "tags": ["webhooks"],
+        "security": [],
+        "parameters": [
+            {"name": header, "in": "header", "required": True, "schema": {"type": "string"}}
+            for header in WEBHOOK_HEADERS
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "2XX": {"description": "Taken: it is not sent again."},
+            "410": {"description": "No more webhooks: the subscription is switched off."},
+            "default": {"description": "Sent again later."},
+        },
+    }
 
 
 def _success(route: Route, schemas: Schemas) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Each table is described by name, as Tortoise would otherwise copy the class's do
 
 from jobs.models.access import ApiToken, AuditEntry, RoleBinding
 from jobs.models.chat import ChatMessage, ConsoleMessage
+from jobs.models.events import EventEntry
 from jobs.models.hosts import Host
 from jobs.models.jobs import Job, LogChunk
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
@@ -22,6 +23,7 @@ __all__ = [
     "ChatMessage",
     "ConsoleMessage",
     "Delivery",
+    "EventEntry",
     "Host",
     "Job",
     "LogChunk",

@@ -13,6 +13,7 @@ from tortoise.connection import get_connections
 from jobs.access import Role, everywhere
 from jobs.clock import now
 from jobs.database.connection import database
+from jobs.events import EVENT_NAMES
 from jobs.models import Host
 from jobs.queue import open_queue
 from tests.conftest import free_port
@@ -147,3 +148,13 @@ async def test_stop_takes_at_most_five_seconds_with_followers_and_waiters(opened
 async def follow(http, path):
     async with http.get(path) as answer:
         return await answer.read()
+
+
+def test_description_has_every_event_of_the_catalogue_as_a_webhook():
+    document = description()
+    assert list(document["webhooks"]) == list(EVENT_NAMES)
+    schemas = document["components"]["schemas"]
+    failed = schemas["JobFailedEvent"]
+    assert failed["properties"]["type"]["const"] == "job.failed"
+    assert failed["properties"]["data"] == {"$ref": "#/components/schemas/JobView"}
+    assert schemas["HostSilentEvent"]["properties"]["data"] == {"$ref": "#/components/schemas/HostSilent"}

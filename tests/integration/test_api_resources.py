@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from jobs.access import ROLE_NAMES
 from jobs.clock import now
+from jobs.events import EVENT_NAMES
 from jobs.models import ApiToken, AuditEntry, Delivery, Host, RoleBinding, Setting, Subscription
-from jobs.outbox import EVENT_NAMES
 from jobs.runtime_settings import RuntimeSettings
 from jobs.secrets import SecretBox
 from tests.fakes.gateway import SECRET_KEY, application, started

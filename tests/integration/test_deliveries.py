@@ -80,7 +80,7 @@ async def running(sender, now, loops=1, box=BOX):
 
 async def until(queue, condition):
     """Ring the bell until the database says so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await condition():
             await queue.publish(0)
             await asyncio.sleep(0.01)

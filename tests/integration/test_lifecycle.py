@@ -8,9 +8,9 @@ from jobs import lifecycle
 from jobs.access import Role, everywhere
 from jobs.cancel import cancel
 from jobs.database.unit import unit
+from jobs.events import EVENT_NAMES
 from jobs.lifecycle import Ending, NewJob, StaleMoveError
 from jobs.models import ChatMessage, Delivery, Job, Subscription
-from jobs.outbox import EVENT_NAMES
 from jobs.view import FINAL_STATES, JobStatus, Progress
 
 ADMIN = everywhere("token:admin", Role.ADMINISTER)

@@ -35,9 +35,9 @@ from jobs.database import connection
 from jobs.database.connection import database
 from jobs.database.unit import unit
 from jobs.errors import ConflictError
+from jobs.events import EVENT_NAMES
 from jobs.lifecycle import HOST_LOST, PRIORITY_STEP, Ending, Failure, NewJob, StaleMoveError
 from jobs.models import ChatMessage, Delivery, Host, Job, Subscription
-from jobs.outbox import EVENT_NAMES
 from jobs.present import view
 from jobs.queue import open_queue
 from jobs.threads import CARD, FAILURE, PROGRESS

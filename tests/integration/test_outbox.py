@@ -7,9 +7,9 @@ import pytest
 
 from jobs import lifecycle
 from jobs.database.unit import unit
+from jobs.events import EVENT_NAMES
 from jobs.lifecycle import Ending, NewJob
 from jobs.models import Delivery, Job, Subscription
-from jobs.outbox import EVENT_NAMES
 from jobs.present import view
 from jobs.view import JobStatus, JobView
 

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstrai
 from jobs.access import Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
+from jobs.events import EventName
 from jobs.models import Subscription
-from jobs.outbox import EventName
 from webhooks.api.fields import Body, RepositoryNames
 from webhooks.api.made import made
 from webhooks.guarded_resolver import is_public
