@@ -1,0 +1,106 @@
+"""Plain words for when a schedule runs: `every night at 2`, `weekdays at 7:30`, `every 15 minutes`. Pure.
+
+Each phrase becomes a cron expression; what is no phrase is left to `jobs.schedule.expression`, which reads cron.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from jobs.errors import InvalidRequestError
+from jobs.schedule.expression import FIELD, CronExpression, parse
+
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_DAYS_OF_THE_WEEK: Mapping[str, str] = {
+    **{day: str(number) for number, day in enumerate(_DAYS)},
+    "weekday": "1-5",
+    "weekend": "6,0",
+    "day": "*",
+}
+_DAILY = {"daily": "day", "nightly": "night", "weekdays": "weekday", "weekends": "weekend"} | {
+    f"{day}s": day for day in _DAYS
+}
+_NAMED_TIMES = {"midnight": (0, 0), "noon": (12, 0)}
+_TIME = re.compile(r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?\s*(?P<half>am|pm)?|(?P<name>midnight|noon)")
+_PERIODS: Mapping[str, Callable[[int], int]] = {
+    "night": lambda hour: hour % 12 + 12 if 6 <= hour <= 11 else hour % 12 if hour == 12 else hour,
+    "morning": lambda hour: hour,
+    "afternoon": lambda hour: hour + 12 if hour < 8 else hour,
+    "evening": lambda hour: hour + 12 if 4 <= hour < 12 else hour,
+}
+"""What an hour means at a time of the day: `every evening at 8` is 20:00."""
+_EXAMPLES = (
+    "`every night at 2`, `weekdays at 7:30`, `every monday at 18:00`, `monthly on the 1st at 4`, `every 6 hours`"
+)
+
+
+def read(text: str) -> CronExpression:
+    """The expression that a phrase or cron itself says; raises `InvalidRequestError`."""
+    words = " ".join(text.lower().replace(",", " ").split())
+    if not re.match(r"(every|each|daily|nightly|hourly|monthly|week|at|on|[a-z]+days?\b)", words):
+        return parse(text)
+    for pattern, phrase in _PHRASES:
+        if found := re.fullmatch(pattern, words):
+            return parse(phrase(found))
+    raise InvalidRequestError(FIELD, f"{text[:80]!r} is no phrase that is known. Write {_EXAMPLES}, or cron.")
+
+
+def _on_days(found: re.Match[str]) -> str:
+    day = _DAILY.get(found["day"], found["day"])
+    minute, hour = _time(found["time"], day)
+    return f"{minute} {hour} * * {_DAYS_OF_THE_WEEK.get(day, '*')}"
+
+
+def _on_a_date(found: re.Match[str]) -> str:
+    minute, hour = _time(found["time"], "day")
+    return f"{minute} {hour} {'L' if found['date'] == 'last' else int(found['date'])} * *"
+
+
+def _minutes(found: re.Match[str]) -> str:
+    return "* * * * *" if (step := _step(found["count"], 60, "minutes")) == 1 else f"*/{step} * * * *"
+
+
+def _hours(found: re.Match[str]) -> str:
+    return "0 * * * *" if (step := _step(found["count"], 24, "hours")) == 1 else f"0 */{step} * * *"
+
+
+def _step(count: str | None, whole: int, unit: str) -> int:
+    step = int(count or 1)
+    if step == 0 or whole % step:
+        fitting = ", ".join(str(number) for number in range(1, whole) if whole % number == 0)
+        raise InvalidRequestError(FIELD, f"every {step} {unit} does not come out even; use one of {fitting}.")
+    return step
+
+
+def _time(text: str, period: str) -> tuple[int, int]:
+    """Minute and hour."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise InvalidRequestError(FIELD, f"{text[:20]!r} is no time of the day, such as 2, 14:30 or 2 pm.")
+    if found["name"]:
+        hour, minute = _NAMED_TIMES[found["name"]]
+    else:
+        hour, minute = int(found["hour"]), int(found["minute"] or 0)
+        hour = _hour(hour, found["half"], period)
+    if hour > 23 or minute > 59:
+        raise InvalidRequestError(FIELD, f"{text[:20]!r} is no time of the day; it goes from 0:00 to 23:59.")
+    return minute, hour
+
+
+def _hour(hour: int, half: str | None, period: str) -> int:
+    if half is None:
+        return _PERIODS[period](hour) if period in _PERIODS else hour
+    if not 1 <= hour <= 12:
+        raise InvalidRequestError(FIELD, f"{hour} {half} is no time of the day; before am and pm stand 1 to 12.")
+    return hour % 12 + (12 if half == "pm" else 0)
+
+
+_DAY = "|".join((*_DAYS_OF_THE_WEEK, *_PERIODS))
+_PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (rf"(?:every|each) (?P<day>{_DAY})s? (?:at )?(?P<time>.+)", _on_days),
+    (rf"(?P<day>{'|'.join(_DAILY)}) (?:at )?(?P<time>.+)", _on_days),
+    (rf"(?:at|on) (?P<day>{'|'.join(_DAILY)}) (?:at )?(?P<time>.+)", _on_days),
+    (r"(?:monthly|every month|each month) on (?:the )?(?P<date>last|\d{1,2})(?:st|nd|rd|th)?(?: day)? at (?P<time>.+)",
+     _on_a_date),
+    (r"hourly|(?:every|each)(?: (?P<count>\d{1,3}))? hours?", _hours),
+    (r"(?:every|each)(?: (?P<count>\d{1,3}))? (?:minutes?|min)", _minutes),
+)  # fmt: skip
