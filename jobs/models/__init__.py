@@ -9,6 +9,7 @@ from jobs.models.chat import ChatMessage, ConsoleMessage
 from jobs.models.events import EventEntry
 from jobs.models.hosts import Host
 from jobs.models.jobs import Job, LogChunk
+from jobs.models.leases import Lease
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 from jobs.models.repositories import Archive, Repository
 from jobs.models.settings import Setting
@@ -26,6 +27,7 @@ __all__ = [
     "EventEntry",
     "Host",
     "Job",
+    "Lease",
     "LogChunk",
     "Repository",
     "RoleBinding",
