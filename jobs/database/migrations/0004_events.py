@@ -4,7 +4,7 @@ from tortoise import fields
 from tortoise.indexes import Index
 
 class Migration(migrations.Migration):
-    dependencies = [('jobs', '0002_retries_and_ranks')]
+    dependencies = [('jobs', '0003_follow_ups')]
 
     initial = False
 
