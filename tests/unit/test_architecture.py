@@ -1,6 +1,7 @@
 """What the source itself must keep to; the direction of imports is checked by import-linter."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,11 @@ def test_no_test_shares_its_name_with_another(directory):
         names = [node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")]
         doubled += [f"{path.name}:{name}" for name in names if names.count(name) > 1]
     assert doubled == []
+
+
+def test_migrations_are_one_chain():
+    """Two that were written side by side would both be the newest: renumber one and have it depend on the other."""
+    paths = sorted((ROOT / "jobs/database/migrations").glob("0*.py"))
+    behind = [re.search(r"dependencies = \[\('jobs', '(\w+)'\)\]", path.read_text()) for path in paths[1:]]
+    assert [found and found[1] for found in behind] == [path.stem for path in paths[:-1]]
+    assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))

@@ -3,7 +3,7 @@ from tortoise.migrations import operations as ops
 from tortoise import fields
 
 class Migration(migrations.Migration):
-    dependencies = [('jobs', '0002_retries_and_ranks')]
+    dependencies = [('jobs', '0004_events')]
 
     initial = False
 
