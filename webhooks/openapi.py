@@ -1,6 +1,7 @@
 """The description of the API (OpenAPI 3.1), made from the same declarations as the API itself."""
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,12 @@ from jobs.events import CATALOGUE, EVENT_MODELS, EventName
 from webhooks.problems import MEDIA_TYPE, Problem
 from webhooks.route import PUBLIC, Route
 
+REFUSALS_OF_A_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 REFERENCE = "#/components/schemas/{model}"
 WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """https://www.standardwebhooks.com, "Webhook Headers"."""
@@ -25,6 +32,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     schemas, definitions = models_json_schema(sorted(_uses(declared), key=str), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in declared:
+        if route.method == "PUT" and route.body:
+            _leave_defaults_out(definitions["$defs"], schemas[route.body, "validation"])
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
@@ -38,6 +47,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
             "responses": {"Problem": _content("A problem document (RFC 9457)", MEDIA_TYPE, _problem(schemas))},
         },
     }
+
+
+def _leave_defaults_out(definitions: dict[str, Any], body: dict[str, Any]) -> None:
+    """What a change does not say stays as it is, whatever the model puts in its place."""
+    for field in definitions[body["$ref"].rpartition("/")[2]].get("properties", {}).values():
+        field.pop("default", None)
 
 
 def _uses(routes: tuple[Route, ...]) -> set[ModelUse]:
@@ -55,7 +70,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         "operationId": _operation_id(route),
         "tags": [_tag(route)],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {str(route.status.value): _success(route, schemas), "default": _problem_reference()},
+        "responses": _responses(route, schemas),
     }
     if route.body:
         schema = schemas[route.body, "validation"]
@@ -88,8 +103,23 @@ def _webhook(name: EventName, schemas: Schemas) -> dict[str, Any]:
     }
 
 
-def _success(route: Route, schemas: Schemas) -> dict[str, Any]:
-    if route.answer:
+def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
+    """Every answer there is; what the gateway refuses by itself follows from what the route takes."""
+    refusals = {HTTPStatus.SERVICE_UNAVAILABLE}
+    refusals |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} if route.needs != PUBLIC else set()
+    refusals |= {HTTPStatus.NOT_FOUND} if route.variables else set()
+    refusals |= {HTTPStatus.UNPROCESSABLE_ENTITY} if route.query or route.request_headers else set()
+    refusals |= set(REFUSALS_OF_A_BODY) if route.body else set()
+    refusals |= {HTTPStatus.CONFLICT} if route.method != "GET" else set()
+    successes = {status for status in (route.status, *route.also) if status < HTTPStatus.MULTIPLE_CHOICES}
+    refusals |= set(route.also) - successes
+    return {str(status.value): _success(route, status, schemas) for status in sorted(successes)} | {
+        str(status.value): {"$ref": "#/components/responses/Problem"} for status in sorted(refusals)
+    }
+
+
+def _success(route: Route, status: HTTPStatus, schemas: Schemas) -> dict[str, Any]:
+    if route.answer and status is not HTTPStatus.NO_CONTENT:
         return _content(route.summary, route.media_type, schemas[route.answer, "serialization"])
     if route.media_type != "application/json":
         return _content(route.summary, route.media_type, {"type": "string"})
@@ -135,10 +165,6 @@ def _content(description: str, media_type: str, schema: dict[str, Any]) -> dict[
 
 def _problem(schemas: Schemas) -> dict[str, Any]:
     return schemas[Problem, "serialization"]
-
-
-def _problem_reference() -> dict[str, Any]:
-    return {"$ref": "#/components/responses/Problem"}
 
 
 def _operation_id(route: Route) -> str:

@@ -92,6 +92,8 @@ class Route:
     answer: type[BaseModel] | None = None
     status: HTTPStatus = HTTPStatus.OK
     by_repository: bool = False
+    also: tuple[HTTPStatus, ...] = ()
+    """Statuses beside `status` with which it is answered: successes with the same body, or 204; refusals."""
     request_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
 

@@ -20,6 +20,7 @@ from tests.conftest import free_port
 from tests.fakes.gateway import ADMIN_TOKEN, application, started
 from webhooks import health
 from webhooks.app import ROUTES, description, serve
+from webhooks.route import PUBLIC
 
 HEADERS = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
@@ -84,7 +85,8 @@ def test_description_declares_parameters_bodies_and_rights():
         in_path = [each["name"] for each in operation["parameters"] if each["in"] == "path"]
         assert in_path == route.variables
         assert ("requestBody" in operation) == (route.body is not None)
-        assert "default" in operation["responses"]
+        assert str(route.status.value) in operation["responses"]
+        assert ("401" in operation["responses"]) == (route.needs != PUBLIC)
     start = document["paths"]["/api/backup/run"]["post"]
     assert {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}} in start["parameters"]
     assert start["description"] == "Needs the role `operate`."

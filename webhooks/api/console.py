@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -107,6 +108,6 @@ ROUTES = (
     ),
     Route(
         "GET", "/api/console/messages", Role.VIEW, show_thread, "A job's thread on the console",
-        query=ThreadQuery, answer=ThreadAnswer, by_repository=True,
+        query=ThreadQuery, answer=ThreadAnswer, also=(HTTPStatus.NOT_FOUND,), by_repository=True,
     ),
 )  # fmt: skip

@@ -51,8 +51,8 @@ def _routes(kind: JobType) -> Iterator[Route]:
     if path := kind.routes.start:
         yield Route(
             "POST", path, kind.role, partial(start, kind), f"{noun}: accepts a job",
-            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, by_repository=kind.needs_repository,
-            request_headers=(IDEMPOTENCY_KEY,),
+            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, also=(HTTPStatus.NOT_FOUND,),
+            by_repository=kind.needs_repository, request_headers=(IDEMPOTENCY_KEY,),
         )  # fmt: skip
     if path := kind.routes.status:
         yield Route(

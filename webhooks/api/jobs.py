@@ -14,7 +14,7 @@ from jobs.cancel import cancel
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.forget import forget
-from jobs.models import Job
+from jobs.models import NAME_LENGTH, Job
 from jobs.present import view
 from jobs.submit import IDEMPOTENCY_KEY, JobRequest, retry
 from jobs.view import JobStatus, JobView
@@ -28,16 +28,17 @@ from webhooks.visibility import limited_to
 LOOK_AGAIN_S = 2.0
 
 RowId = Annotated[int, Field(ge=1, lt=10**9)]
-Word = Annotated[str, StringConstraints(max_length=255)]
+Name = Annotated[str, StringConstraints(max_length=NAME_LENGTH)]
+HostWord = Annotated[str, StringConstraints(max_length=255)]
 
 
 class JobsQuery(PageQuery):
     """Which jobs; `since` and `until` bound `created_at`, the latter without its moment."""
 
-    kind: Word | None = None
+    kind: Name | None = None
     status: JobStatus | None = None
-    repository: Word | None = None
-    host: Word | None = None
+    repository: Name | None = None
+    host: HostWord | None = None
     scheduled_job_id: RowId | None = None
     parent_id: RowId | None = None
     since: Moment | None = None
@@ -163,7 +164,7 @@ ROUTES = (
     ),
     Route(
         "POST", "/api/jobs/{id}/cancel", Role.OPERATE, cancel_job, "Asks for a job's end",
-        answer=JobView, by_repository=True,
+        answer=JobView, also=(HTTPStatus.ACCEPTED,), by_repository=True,
     ),
     Route(
         "POST", "/api/jobs/{id}/forget", Role.ADMINISTER, forget_job, "Gives up a job whose host is gone for good",
