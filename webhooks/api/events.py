@@ -156,10 +156,10 @@ async def _newest_id() -> int:
 ROUTES = (
     Route(
         "GET", "/api/events", Role.VIEW, follow_all, "A WebSocket: everything that happens",
-        query=EventsQuery, status=HTTPStatus.SWITCHING_PROTOCOLS, by_repository=True,
+        query=EventsQuery, status=HTTPStatus.SWITCHING_PROTOCOLS, also=(HTTPStatus.BAD_REQUEST,), by_repository=True,
     ),
     Route(
         "GET", "/api/jobs/{id}/events", Role.VIEW, follow_job, "A WebSocket: one job until it has ended",
-        status=HTTPStatus.SWITCHING_PROTOCOLS, by_repository=True,
+        status=HTTPStatus.SWITCHING_PROTOCOLS, also=(HTTPStatus.BAD_REQUEST,), by_repository=True,
     ),
 )  # fmt: skip
