@@ -115,7 +115,7 @@ def job_card(
     return replace(
         _message(job, Part.CARD, _title(job, words)),
         fields=(*_facts(job), *_cancelled_by(job), *_chain(chain)),
-        lines=_situation(job, with_place=True),
+        lines=(*_situation(job, with_place=True), *_noted(job)),
         buttons=_buttons(job),
     )
 
@@ -209,6 +209,11 @@ def _situation(job: JobView, *, with_place: bool) -> tuple[str, ...]:
     if job.late_status is not None:
         return (f"the host returned: {_LATE[job.late_status]}",)
     return message or (("no reason was recorded",) if job.status is JobStatus.FAILED else ())
+
+
+def _noted(job: JobView) -> Iterator[str]:
+    if job.note:
+        yield _sentence(job.note)
 
 
 def _being_cancelled(job: JobView) -> Iterator[str]:

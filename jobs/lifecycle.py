@@ -195,6 +195,12 @@ async def report(job_id: int, attempt: int, progress: Progress) -> bool:
     return bool(changed)
 
 
+async def note(job_id: int, text: str) -> None:
+    """Inside a unit: have the job's card say something beside its state."""
+    await Job.filter(id=job_id).update(note=text, revision=F("revision") + 1)
+    after_commit(partial(queue.ring, job_id))
+
+
 async def free_lane(job_id: int) -> None:
     """Inside a unit: let go of a lane that an ended job still held, once the process behind it is gone."""
     holding = Job.filter(id=job_id, completed_at__isnull=False, running_lock__isnull=False)

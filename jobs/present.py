@@ -26,6 +26,7 @@ def view(job: Job, standing: Standing = _UNKNOWN, *, base_url: str = "") -> JobV
         warnings=job.warnings,
         error_code=job.error_code,
         error_message=job.error_message,
+        note=job.note,
         late_status=JobStatus(job.late_status) if job.late_status else None,
         archive_name=job.archive_name,
         logs_url=f"{base_url}/api/jobs/{job.id}/logs",

@@ -24,6 +24,8 @@ BELL = "locutus:bell"
 NO_JOB = 0
 """What is rung for news that are of no job."""
 CLAIM_FUNCTION = "claim_jobs"
+SERVICE_QUEUE = "locutus:service"
+TICK_FUNCTION = "tick"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
 RECONNECT_S = 0.5
@@ -114,9 +116,14 @@ class Queue:
         self.redis = ArqRedis(connection_pool=pool, job_serializer=serialize, job_deserializer=deserialize)
         self._ears: set[Ear] = set()
 
-    async def enqueue(self, queue_name: str, function: str, at: datetime | None = None) -> None:
-        """Add an entry and wake whoever works on that queue, which takes the entry at once or at a moment to come."""
-        await self.redis.enqueue_job(function, _queue_name=queue_name, _defer_until=at)
+    async def enqueue(
+        self, queue_name: str, function: str, at: datetime | None = None, entry_id: str | None = None
+    ) -> None:
+        """Add an entry and wake whoever works on that queue, which takes the entry at once or at a moment to come.
+
+        Of entries with one id there is only one at a time.
+        """
+        await self.redis.enqueue_job(function, _queue_name=queue_name, _defer_until=at, _job_id=entry_id)
         await self.redis.publish(wake_channel(queue_name), b"1")
 
     async def publish(self, job_id: int) -> None:
@@ -210,6 +217,17 @@ async def wake_host(host: str, at: datetime | None = None) -> None:
         await current_queue().enqueue(host_queue(host), CLAIM_FUNCTION, after)
     except (RedisError, OSError) as error:
         _log.warning("wake_up_lost", host=host, reason=str(error))
+
+
+async def wake_ticker(at: datetime | None) -> None:
+    """Have a service worker look at the schedules at `at`. Whole minutes have a tick of their own."""
+    if at is None or not (at.second or at.microsecond):
+        return
+    try:
+        entry_id = f"{TICK_FUNCTION}:{at.timestamp():.0f}"
+        await current_queue().enqueue(SERVICE_QUEUE, TICK_FUNCTION, at + timedelta(milliseconds=1), entry_id)
+    except (RedisError, OSError) as error:
+        _log.warning("wake_up_lost", host=None, reason=str(error))
 
 
 async def ring(job_id: int) -> None:

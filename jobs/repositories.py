@@ -26,10 +26,11 @@ WHERE_IT_IS = frozenset({"name", "location", "host"})
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who wants it, and from where."""
+    """Who wants it, and from where; `asked_in` is the channel, for roles that are limited to channels."""
 
     principal: Principal
     origin: str
+    asked_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,11 @@ async def accept_within(request: JobRequest) -> Job:
     return await _accept(request, await _checked(request))
 
 
+async def require_acceptable(request: JobRequest) -> None:
+    """Raise what `submit` would raise for this request, and write nothing."""
+    await _checked(request)
+
+
 async def retry(job_id: int, request: JobRequest) -> Accepted:
     """Ask for the same as an ended job did; `request` says who asks and from where, the rest comes from the job.
 

@@ -73,6 +73,8 @@ class JobView(BaseModel):
     warnings: int
     error_code: str | None
     error_message: str | None
+    note: str | None = None
+    """What people should know beside its state, such as that it catches up on a run that was missed."""
     late_status: JobStatus | None
     archive_name: str | None
     logs_url: str

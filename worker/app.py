@@ -25,6 +25,7 @@ from worker.deliveries import Deliveries
 from worker.recording import HostIdentity
 from worker.reporter import Reporter
 from worker.runs import HostRuns
+from worker.schedule_ticker import ScheduleTicker
 from worker.service_sweep import ServiceSweep
 from worker.sole_worker import as_sole_worker
 from worker.wake_worker import WakeWorker
@@ -134,6 +135,7 @@ async def _serve(context: WorkerContext) -> None:
     """Show, deliver and sweep until cancelled."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(ServiceSweep(context.settings.host_lost_after).run())
+        tasks.create_task(ScheduleTicker(context.queue).run())
         for platform in context.platforms:
             rate, capacity, reserve = BUDGETS.get(platform.name, UNLIMITED)
             tasks.create_task(Reporter(platform, context.queue, Budget(rate, capacity, reserve)).run())

@@ -12,6 +12,7 @@ from jobs.models.jobs import Job, LogChunk
 from jobs.models.leases import Lease
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 from jobs.models.repositories import Archive, Repository
+from jobs.models.schedules import ScheduledJob, ScheduledRun
 from jobs.models.settings import Setting
 from jobs.models.webhooks import Delivery, Subscription
 
@@ -31,6 +32,8 @@ __all__ = [
     "LogChunk",
     "Repository",
     "RoleBinding",
+    "ScheduledJob",
+    "ScheduledRun",
     "Setting",
     "Subscription",
 ]

@@ -45,6 +45,7 @@ class Job(Model):
     warnings = fields.IntField(default=0, db_default=0)
     error_code = fields.CharField(max_length=63, null=True)
     error_message = fields.TextField(null=True)
+    note = fields.TextField(null=True)
     late_status = fields.CharField(max_length=16, null=True)
     requested_by = fields.CharField(max_length=SUBJECT_LENGTH)
     cancel_requested_by = fields.CharField(max_length=SUBJECT_LENGTH, null=True)

@@ -1,0 +1,111 @@
+"""A schedule's turns: when the next one comes, and what becomes of one that has come. Pure.
+
+Jitter moves each run by a share of its own, which follows from schedule and time: every worker finds the same moment.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
+
+from jobs.errors import InvalidRequestError
+from jobs.models import Job, ScheduledJob
+from jobs.schedule.expression import parse
+from jobs.schedule.occurrences import next_after, upcoming, zone_named
+from jobs.view import JobStatus
+
+LATE = timedelta(minutes=2)
+"""From here on a run was missed: nothing ticked when it was due."""
+MOST_COUNTED = 1000
+COMPARED = 20
+CLAIMED, STARTED, SKIPPED, MISSED, REFUSED = "claimed", "started", "skipped", "missed", "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A planned time that has come, how many later ones have passed as well, and when the next one comes."""
+
+    planned_at: datetime
+    left_out: int
+    next_run: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a turn: a state, why, and for a run that starts what its thread says of it."""
+
+    state: str
+    reason: str | None = None
+    note: str | None = None
+
+
+def first_run(schedule: ScheduledJob, after: datetime) -> datetime:
+    """When the schedule runs next after `after`, jitter included; raises `InvalidRequestError`."""
+    zone = zone_named(schedule.timezone)
+    # A run whose plain time has passed may still lie ahead by its jitter.
+    start = after - timedelta(seconds=schedule.jitter_s)
+    moments = upcoming(parse(schedule.cron_expression), zone, start)
+    return next(due for moment in moments if (due := _jittered(schedule, moment)) > after)
+
+
+def turn(schedule: ScheduledJob, at: datetime) -> Turn:
+    """The turn that has come by `at`, of a schedule whose `next_run` has; raises `InvalidRequestError`."""
+    planned = schedule.next_run
+    if planned is None or planned > at:
+        raise ValueError(f"schedule {schedule.id} is not due")
+    expression, zone = parse(schedule.cron_expression), zone_named(schedule.timezone)
+    left_out = 0
+    for moment in islice(upcoming(expression, zone, planned), MOST_COUNTED):
+        if (due := _jittered(schedule, moment)) > at:
+            return Turn(planned, left_out, due)
+        left_out += 1
+    return Turn(planned, left_out, _jittered(schedule, next_after(expression, zone, at)))
+
+
+def verdict(schedule: ScheduledJob, turn: Turn, at: datetime, unfinished: Sequence[Job]) -> Verdict:
+    """What becomes of the turn; `unfinished` are the schedule's jobs that have not ended, and what follows them."""
+    planned = moment_of(turn.planned_at)
+    late = at - turn.planned_at > LATE
+    if late and schedule.catch_up == "none":
+        return Verdict(MISSED, f"nothing was there to start it at {planned}, and it is not caught up{_others(turn)}")
+    if blocking := _blocking(schedule, unfinished):
+        return Verdict(SKIPPED, f"job #{blocking.id} of the schedule is {blocking.status}")
+    return Verdict(STARTED, note=f"catches up on the run planned for {planned}{_others(turn)}" if late else None)
+
+
+def check_jitter(schedule: ScheduledJob, at: datetime) -> None:
+    """Refuse a jitter that could have one run overtake the next; raises `InvalidRequestError`."""
+    if not schedule.jitter_s:
+        return
+    moments = list(islice(upcoming(parse(schedule.cron_expression), zone_named(schedule.timezone), at), COMPARED))
+    shortest = min(later - earlier for earlier, later in pairwise(moments))
+    if timedelta(seconds=schedule.jitter_s) >= shortest:
+        raise InvalidRequestError("jitter", f"the runs are {shortest} apart; give less than that.")
+
+
+def moment_of(when: datetime) -> str:
+    """`25 Nov 02:00 UTC`."""
+    return f"{when.day} {when:%b %H:%M} UTC"
+
+
+def _blocking(schedule: ScheduledJob, unfinished: Sequence[Job]) -> Job | None:
+    if schedule.overlap == "skip":
+        return next(iter(unfinished), None)
+    # What runs is waited for, and what follows it belongs to it; a second one that waits would be one too many.
+    return next((job for job in unfinished if job.status == JobStatus.PENDING and job.parent_id is None), None)
+
+
+def _others(turn: Turn) -> str:
+    if not turn.left_out:
+        return ""
+    count = f"more than {MOST_COUNTED - 1:,}" if turn.left_out >= MOST_COUNTED else f"{turn.left_out:,}"
+    return f"; {count} later {'one has' if turn.left_out == 1 else 'ones have'} passed, too"
+
+
+def _jittered(schedule: ScheduledJob, moment: datetime) -> datetime:
+    if not schedule.jitter_s:
+        return moment
+    digest = hashlib.sha256(f"{schedule.id}:{moment.isoformat()}".encode()).digest()
+    share = int.from_bytes(digest[:8]) / 2**64
+    return moment + timedelta(seconds=int(schedule.jitter_s * share))

@@ -1,0 +1,201 @@
+"""The tick: each planned time starts its job once, whoever ticks how often, and whatever was missed is said."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+import time_machine
+
+from jobs import lifecycle
+from jobs.clock import now
+from jobs.database.unit import unit
+from jobs.lifecycle import Ending
+from jobs.models import EventEntry, Job, ScheduledJob, ScheduledRun
+from jobs.present import view
+from jobs.repositories import Asker
+from jobs.schedule import schedules, tick
+from jobs.schedule.fields import NewSchedule, ScheduleChange
+from jobs.view import JobStatus
+from tests.fakes.instance import ADMIN, repository_row
+from worker.thread_view import wanted
+
+BEGIN = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+ASKER = Asker(ADMIN, "api")
+
+
+@pytest.fixture
+async def photos(opened_sqlite, tmp_path):
+    return await repository_row("photos", tmp_path / "repository", [tmp_path])
+
+
+@pytest.fixture
+def clock():
+    with time_machine.travel(BEGIN, tick=False) as traveller:
+        yield traveller
+
+
+async def nightly(**fields):
+    return await schedules.add(ASKER, NewSchedule(repository="photos", cron_expression="0 2 * * *", **fields))
+
+
+async def states():
+    return [(run.state, run.job_id) for run in await ScheduledRun.all().order_by("id")]
+
+
+async def ended(job_id):
+    job = await Job.get(id=job_id)
+    await Job.filter(id=job_id).update(status=JobStatus.RUNNING)
+    await unit(partial(lifecycle.end, job_id, job.attempt, Ending(JobStatus.COMPLETED)))
+
+
+async def test_due_schedule_starts_its_job_and_knows_when_it_ran_and_runs_next(photos, clock):
+    row = await nightly(timezone="Europe/Berlin", priority="low")
+    assert row.next_run == datetime(2026, 5, 2, 0, 0, tzinfo=UTC)
+    clock.move_to(row.next_run)
+    assert await tick.tick() == row.next_run + DAY
+    job = await Job.get()
+    assert (job.kind, job.repository_name, job.scheduled_job_id) == ("backup", "photos", row.id)
+    assert (job.requested_by, job.origin) == ("schedule:photos-backup", "schedule")
+    assert view(job).priority == "low"
+    assert job.note is None
+    await row.refresh_from_db()
+    assert (row.last_run, row.next_run) == (now(), now() + DAY)
+    assert await states() == [("started", job.id)]
+
+
+async def test_nothing_starts_before_its_time_or_while_it_is_paused(photos, clock):
+    row = await nightly()
+    clock.move_to(row.next_run - timedelta(microseconds=1))
+    assert await tick.tick() == row.next_run
+    await schedules.change(ASKER, row.id, ScheduleChange(enabled=False))
+    clock.shift(3 * DAY)
+    assert await tick.tick() is None
+    resumed = await schedules.change(ASKER, row.id, ScheduleChange(enabled=True))
+    assert resumed.next_run > now()
+    assert not await Job.exists()
+
+
+async def test_ticks_at_the_same_time_start_a_run_once(opened, tmp_path, clock):
+    """On both engines."""
+    await repository_row("photos", tmp_path / "repository", [tmp_path])
+    rows = [await nightly(name=f"schedule-{number}") for number in range(5)]
+    clock.move_to(rows[0].next_run)
+    await asyncio.gather(*(tick.tick() for _ in range(6)))
+    await tick.tick()
+    assert sorted(await Job.all().values_list("scheduled_job_id", flat=True)) == [row.id for row in rows]
+
+
+async def test_time_that_a_clock_brings_twice_runs_once(photos, clock):
+    row = await nightly()
+    clock.move_to(row.next_run)
+    await tick.tick()
+    clock.move_to(BEGIN)
+    await tick.realign()
+    await row.refresh_from_db()
+    assert row.next_run == BEGIN + HOUR / 2
+    clock.move_to(row.next_run)
+    assert await tick.tick() == row.next_run + DAY
+    assert await Job.all().count() == 1
+
+
+async def test_run_that_was_taken_by_a_worker_that_died_is_started_by_the_next_tick_once(photos, clock):
+    row = await nightly()
+    clock.move_to(row.next_run)
+    assert await unit(partial(tick._claim, now())) == 1
+    assert not await Job.exists()
+    clock.shift(MINUTE)
+    await asyncio.gather(tick.tick(), tick.tick())
+    assert await Job.all().count() == 1
+    assert (await states())[0][0] == "started"
+
+
+async def test_stopped_fleet_catches_up_once_and_says_so_in_the_thread(photos, clock):
+    row = await nightly()
+    planned = row.next_run
+    clock.move_to(planned + 3 * DAY + HOUR)
+    assert await tick.tick() == planned + 4 * DAY
+    job = await Job.get()
+    assert job.note == "catches up on the run planned for 1 May 02:00 UTC; 3 later ones have passed, too"
+    card = await wanted(view(job), "card")
+    assert job.note in card.message.text
+    assert (await ScheduledRun.get()).left_out == 3
+
+
+async def test_schedule_that_does_not_catch_up_says_what_it_missed(photos, clock):
+    row = await nightly(catch_up="none")
+    clock.move_to(row.next_run + HOUR)
+    await tick.tick()
+    assert not await Job.exists()
+    run = await ScheduledRun.get()
+    assert run.state == "missed"
+    assert run.reason == "nothing was there to start it at 1 May 02:00 UTC, and it is not caught up"
+    event = await EventEntry.get()
+    assert event.type == "schedule.missed"
+    assert '"name":"photos-backup"' in event.payload
+
+
+async def test_run_that_is_a_minute_late_is_on_time(photos, clock):
+    row = await nightly(catch_up="none")
+    clock.move_to(row.next_run + MINUTE)
+    await tick.tick()
+    assert (await Job.get()).note is None
+
+
+@pytest.mark.parametrize(
+    ("overlap", "running", "outcome"),
+    [
+        ("queue", False, ["started", "skipped", "skipped"]),
+        ("queue", True, ["started", "started", "skipped"]),
+        ("skip", True, ["started", "skipped", "skipped"]),
+        ("replace", False, ["started", "started", "started"]),
+    ],
+)
+async def test_run_that_comes_due_while_the_last_one_goes_on_does_as_declared(photos, clock, overlap, running, outcome):
+    row = await schedules.add(
+        ASKER, NewSchedule(repository="photos", cron_expression="every minute", overlap=overlap, name="often")
+    )
+    for number in range(3):
+        clock.move_to(row.next_run + number * MINUTE)
+        await tick.tick()
+        if running and not number:
+            await Job.all().update(status=JobStatus.RUNNING)
+    assert [state for state, _ in await states()] == outcome
+    unfinished = await Job.filter(status__in=["pending", "running"]).order_by("id")
+    assert len(unfinished) == (2 if overlap == "queue" and running else 1)
+    if "skipped" in outcome:
+        assert unfinished[0].note.endswith("UTC was skipped: this one has not ended")
+    if overlap == "replace":
+        assert [job.status for job in await Job.all().order_by("id")] == ["cancelled", "cancelled", "pending"]
+
+
+async def test_refused_run_is_recorded_and_told_and_stops_no_other(photos, clock):
+    broken, other = await nightly(name="broken"), await nightly(name="other")
+    await ScheduledJob.filter(id=broken.id).update(parameters={"nonsense": 1})
+    clock.move_to(broken.next_run)
+    await tick.tick()
+    assert [state for state, _ in await states()] == ["refused", "started"]
+    assert "nonsense: there is no such field" in (await ScheduledRun.get(scheduled_job_id=broken.id)).reason
+    assert (await EventEntry.filter(type="schedule.missed").first()) is not None
+    assert (await Job.get()).scheduled_job_id == other.id
+
+
+async def test_jitter_moves_each_run_by_a_share_of_its_own_and_never_by_more(photos, clock):
+    rows = [await nightly(name=f"s{number}", jitter="30m") for number in range(20)]
+    plain = BEGIN + HOUR / 2
+    offsets = {row.next_run - plain for row in rows}
+    assert all(timedelta() <= offset < HOUR / 2 for offset in offsets)
+    assert len(offsets) > 15
+    clock.move_to(plain + HOUR / 2)
+    await tick.tick()
+    assert await Job.all().count() == 20
+    assert min(row.next_run for row in await ScheduledJob.all()) >= plain + DAY
+
+
+async def test_old_runs_are_forgotten(photos, clock):
+    row = await nightly()
+    for _ in range(2):
+        clock.move_to((await ScheduledJob.get(id=row.id)).next_run + 31 * DAY)
+        await tick.tick()
+    assert await ScheduledRun.all().count() == 1
