@@ -9,7 +9,6 @@ from tests.fakes.gateway import ADMIN_TOKEN, served
 from webhooks.app import description
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-EXAMPLES_EACH = 2
 
 
 def test_description_is_valid_openapi():
@@ -19,12 +18,13 @@ def test_description_is_valid_openapi():
 async def test_whatever_is_sent_is_answered_as_described(opened_sqlite, tmp_path):
     async with served(opened_sqlite, tmp_path) as api:
         await api.repository()
-        await api.post("/api/backup/run", {"repository": "photos"})
+        job = (await api.post("/api/backup/run", {"repository": "photos"})).json["job_id"]
+        await api.post(f"/api/jobs/{job}/cancel")  # the log of one that runs would go on and on
         url = api.client._base_url / "api/openapi.json"
         program = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", "run", str(url),
-            "--header", f"Authorization: Bearer {ADMIN_TOKEN}", "--checks", CHECKS, "--phases", "coverage,fuzzing",
-            "--max-examples", str(EXAMPLES_EACH), "--generation-deterministic", "--no-color",
+            "--header", f"Authorization: Bearer {ADMIN_TOKEN}", "--checks", CHECKS, "--phases", "coverage",
+            "--generation-deterministic", "--no-color",
             cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await program.communicate()
