@@ -69,10 +69,10 @@ async def run(
 
 
 @jobs.callback(invoke_without_command=True)
-def newest(context: typer.Context) -> None:
+def newest(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Look at jobs, cancel them, run them again; alone, the newest jobs."""
     if context.invoked_subcommand is None:
-        run_async(_list({}, DEFAULT_LIMIT, as_json=False))
+        run_async(_list({}, DEFAULT_LIMIT, as_json=as_json))
 
 
 @jobs.command("list")
@@ -181,14 +181,25 @@ def start_request(kind: str, repository: str, parameters: dict[str, Any]) -> tup
 
 async def show_end(client: Api, job_id: int, *, as_json: bool) -> None:
     """Wait for the job's end and say it; the command ends with status 1 unless it completed."""
-    job = await unless_interrupted(ended(client, job_id))
-    if job is None:
-        note(f"Job #{job_id} goes on without you. `locutus jobs show {job_id}` shows how far it is.")
-        raise typer.Exit(INTERRUPTED)
+    job = await awaited(client, job_id)
     if as_json:
         say_json(job.model_dump(mode="json"))
     else:
         say(progress(job).text)
+    exit_unless_completed(job)
+
+
+async def awaited(client: Api, job_id: int) -> JobView:
+    """The job once it has ended; Ctrl-C leaves it alone and ends the command."""
+    job = await unless_interrupted(ended(client, job_id))
+    if job is None:
+        note(f"Job #{job_id} goes on without you. `locutus jobs show {job_id}` shows how far it is.")
+        raise typer.Exit(INTERRUPTED)
+    return job
+
+
+def exit_unless_completed(job: JobView) -> None:
+    """End the command with status 1 unless the job completed."""
     if job.status is not JobStatus.COMPLETED:
         raise typer.Exit(FAILED)
 

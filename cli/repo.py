@@ -9,7 +9,7 @@ import typer
 
 from bot import wording
 from cli.api_client import Api, api, segment
-from cli.jobs import show_end
+from cli.jobs import awaited, exit_unless_completed, show_end
 from cli.output import NOTHING, AsJson, command, moment, say, say_json, table
 from jobs.settings import load_settings
 
@@ -138,18 +138,27 @@ async def passphrase(
 
 
 async def _say_added(client: Api, added: dict[str, Any], *, wait: bool, as_json: bool) -> None:
-    if as_json:
-        say_json(added)
-    else:
-        say(f"Repository {added['name']} is added; its jobs run on {added['host']}.")
     job_id = added.get("init_job_id")
+    if as_json:
+        await _say_added_as_json(client, added, job_id if wait else None)
+        return
+    say(f"Repository {added['name']} is added; its jobs run on {added['host']}.")
     if job_id is None:
         return
-    if not wait:
-        if not as_json:
-            say(f"Job #{job_id} makes it. `locutus jobs show {job_id}` shows how far it is.")
+    if wait:
+        await show_end(client, job_id, as_json=False)
+    else:
+        say(f"Job #{job_id} makes it. `locutus jobs show {job_id}` shows how far it is.")
+
+
+async def _say_added_as_json(client: Api, added: dict[str, Any], awaited_id: int | None) -> None:
+    """One document: the repository and, when it was waited for, the job that made it."""
+    if awaited_id is None:
+        say_json(added)
         return
-    await show_end(client, job_id, as_json=as_json)
+    job = await awaited(client, awaited_id)
+    say_json(added | {"init_job": job.model_dump(mode="json")})
+    exit_unless_completed(job)
 
 
 def _passphrase() -> str:

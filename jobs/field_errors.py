@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic_core import ErrorDetails
 
 TIME = "give a time with its zone as RFC 3339 writes it, such as 2030-01-31T12:00:00Z"
+DURATION = "give a duration such as 90s, 15m or 24h"
 OBJECT = "give a JSON object"
 WHOLE_NUMBER = "give a whole number"
 NUMBER = "give a number"
@@ -40,6 +41,8 @@ REASONS: Mapping[str, str] = {
     "less_than_equal": "give at most {le}",
     "too_short": "it is too short: {min_length} is the least length",
     "too_long": "it is too long: {max_length} is the greatest length",
+    "time_delta_type": DURATION,
+    "time_delta_parsing": DURATION,
     "datetime_type": TIME,
     "datetime_parsing": TIME,
     "datetime_from_date_parsing": TIME,

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.sources import EnvSettingsSource
 from redis.asyncio import ConnectionPool
 
+from jobs.field_errors import reason
+
 MINIMUM_SECRET_LENGTH = 32
 MINIMUM_ADMIN_TOKEN_LENGTH = 8
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -248,4 +250,4 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise SettingsError(f"{first['loc'][0]}: {reason(first)}") from error

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from jobs.access import Principal
-from webhooks import health, openapi
+from webhooks import health, metrics, openapi
 from webhooks.api import (
     console,
     events,
@@ -44,6 +44,7 @@ async def api_description(call: Plain) -> web.Response:
 
 ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
+    *metrics.ROUTES,
     Route("GET", "/api/openapi.json", PUBLIC, api_description, "This description"),
     *jobs.ROUTES,
     *job_kinds.routes(),

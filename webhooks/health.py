@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from jobs.database.connection import CAUSES, is_migrated
 from jobs.database.unit import reader
 from jobs.hosts import is_silent
-from jobs.models import Host
+from jobs.models import ChatMessage, Host
 from webhooks.context import GatewayContext
 from webhooks.route import PUBLIC, Answer, Plain, Route
 
@@ -49,8 +49,14 @@ async def readyz(call: Plain) -> Readiness | Answer:
 
 
 async def _degraded(context: GatewayContext) -> list[str]:
-    states = {"redis": await context.queue.answers(), "workers": await _workers_answer()}
+    states = {"redis": await context.queue.answers(), "chat": await _chat_takes(), "workers": await _workers_answer()}
     return [name for name, well in states.items() if not well]
+
+
+async def _chat_takes() -> bool:
+    """Whether no platform has failed to take a message that it is still to take."""
+    failing = ChatMessage.filter(settled=False, failures__gt=0).exclude(state="refused")
+    return not await failing.using_db(reader()).exists()
 
 
 async def _workers_answer() -> bool:

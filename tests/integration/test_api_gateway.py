@@ -14,10 +14,10 @@ from jobs.access import Role, everywhere
 from jobs.clock import now
 from jobs.database.connection import database
 from jobs.events import EVENT_NAMES
-from jobs.models import Host
+from jobs.models import ChatMessage, Host
 from jobs.queue import open_queue
 from tests.conftest import free_port
-from tests.fakes.gateway import ADMIN_TOKEN, application, started
+from tests.fakes.gateway import ADMIN_TOKEN, HOST, application, started
 from webhooks import health
 from webhooks.app import ROUTES, description, serve
 from webhooks.route import PUBLIC
@@ -34,6 +34,16 @@ async def test_ready_says_what_jobs_would_wait_for(opened, aiohttp_client, tmp_p
     assert (await api.get("/readyz")).json["degraded"] == []
     await Host.create(name="web", last_seen_at=now() - timedelta(minutes=4))
     assert (await api.get("/readyz")).json["degraded"] == ["workers"]
+
+
+async def test_ready_says_that_a_chat_platform_takes_no_messages(opened_sqlite, aiohttp_client, tmp_path):
+    api = await started(aiohttp_client, application(opened_sqlite, tmp_path))
+    await Host.create(name=HOST, last_seen_at=now())
+    await api.repository("photos", channel="slack:T1:C1")
+    await api.post("/api/backup/run", {"repository": "photos"})
+    assert (await api.get("/readyz")).json["degraded"] == []
+    await ChatMessage.filter(platform="slack", part="card").update(state="sending", failures=1)
+    assert (await api.get("/readyz")).json["degraded"] == ["chat"]
 
 
 async def test_without_redis_it_is_ready_but_degraded_and_accepts_jobs(sqlite_url, aiohttp_client, tmp_path):

@@ -58,6 +58,7 @@ async def test_start_answers_where_to_look(api):
 async def test_repository_may_be_named_by_its_id(api):
     repository = (await api.get("/api/repositories/photos")).json
     assert (await run(api, repository=str(repository["id"]))).status == 202
+    assert (await run(api, repository=repository["id"])).status == 202
 
 
 @pytest.mark.parametrize(

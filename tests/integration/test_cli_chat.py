@@ -103,6 +103,15 @@ def test_the_same_commands_work_by_http_with_a_token(locutus):
     assert "locutus grant token:ci administer" in refused.stderr
 
 
+def test_json_is_one_document_also_where_a_repository_is_made(locutus, tmp_path):
+    added = locutus("repo", "add", "new", str(tmp_path / "new.borg"), "--source", str(tmp_path), "--init", "--json")
+    assert added.exit_code == 0, added.stderr
+    answer = json.loads(added.stdout)
+    assert (answer["name"], answer["init_job"]["id"]) == ("new", answer["init_job_id"])
+    assert answer["init_job"]["status"] == "completed"
+    assert answer["init_job"] in json.loads(locutus("jobs", "--json").stdout)["items"]
+
+
 def test_a_conversation_goes_on_after_each_thread(locutus):
     leader, follower = pty.openpty()
     variables = locutus.variables | {"TERM": "xterm"}

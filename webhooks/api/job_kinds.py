@@ -5,7 +5,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from jobs.access import Role
 from jobs.errors import InvalidRequestError
@@ -24,8 +24,15 @@ from webhooks.route import Answer, Call, Route
 
 REPOSITORY = "repo"
 
+
+def _by_number(given: object) -> object:
+    """An id may be a JSON number."""
+    return str(given) if type(given) is int else given
+
+
 RepositoryReference = Annotated[
     str,
+    BeforeValidator(_by_number),
     StringConstraints(pattern="^([0-9]{1,9}|[a-z0-9._-]*[a-z._-][a-z0-9._-]*)$", max_length=63),
     Field(description="A repository's name or id"),
 ]
