@@ -135,10 +135,10 @@ def progress_message(
         return _running(job, words, now, situation)
     completed = job.status is JobStatus.COMPLETED
     figures = figures_of(job.progress, alive=False, new_in=" in the repository") if completed else None
-    left_behind = _left_behind(job) if job.status is JobStatus.CANCELLED else None
+    said = _last_said(job) if completed or job.status is JobStatus.CANCELLED else None
     return replace(
         _message(job, Part.PROGRESS, _title(job, words)),
-        lines=tuple(filter(None, (figures, left_behind, *situation))),
+        lines=tuple(filter(None, (figures, said, *situation))),
         fields=tuple(_cancelled_by(job)),
     )
 
@@ -221,8 +221,8 @@ def _being_cancelled(job: JobView) -> Iterator[str]:
         yield f"being cancelled, asked by {_who(job.cancelled_by)}"
 
 
-def _left_behind(job: JobView) -> str | None:
-    """What a cancelled run's last message says of the repository's lock, where the error does not say it."""
+def _last_said(job: JobView) -> str | None:
+    """What a run found or did in the end; of a cancelled one, what became of the repository's lock."""
     said = job.progress.progress_message
     return _sentence(said) if said and said != job.error_message else None
 

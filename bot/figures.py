@@ -56,6 +56,8 @@ def _done(progress: Progress, new_in: str) -> Iterator[str]:
         yield wording.size(progress.original_size) + expected
     if progress.deduplicated_size is not None:
         yield f"{wording.size(progress.deduplicated_size)} new{new_in}"
+    if progress.freed_size is not None:
+        yield f"{wording.size(progress.freed_size)} freed"
 
 
 def _pace(progress: Progress) -> Iterator[str]:

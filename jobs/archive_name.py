@@ -23,12 +23,15 @@ class NameFacts:
     job_id: int
     utcnow: datetime
     schedule: str = ""
+    host: str = ""
+    """The host that makes the archive; empty: this one."""
 
     def values(self) -> dict[str, object]:
         """Each placeholder's value."""
+        host = self.host or socket.gethostname()
         return {
-            "hostname": socket.gethostname().partition(".")[0],
-            "fqdn": socket.gethostname(),
+            "hostname": host.partition(".")[0],
+            "fqdn": host,
             "user": _user(),
             "now": _Moment(self.utcnow.astimezone()),
             "utcnow": _Moment(self.utcnow),

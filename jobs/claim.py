@@ -19,6 +19,8 @@ from jobs.errors import RequestRefusedError
 from jobs.job_type import LONGEST_DELAY_S
 from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Archive, Host, Job
+from jobs.place import find_place
+from jobs.scope import require_own_archives
 from jobs.types import job_type
 from jobs.view import JobStatus
 
@@ -118,8 +120,17 @@ async def _started(job: Job, claimant: Claimant) -> Job | None:
 
 
 async def _start(job: Job, claimant: Claimant) -> Job:
+    await _require_own_archives(job)
     name = job.archive_name or await _archive_name(job)
     return await lifecycle.start(job, data_directory_id=claimant.data_directory_id, archive_name=name)
+
+
+async def _require_own_archives(job: Job) -> None:
+    """Anew, as other repositories may have come, or templates changed, since the job was asked for."""
+    kind = job_type(job.kind)
+    if kind.removes_archives and job.repository_id is not None:
+        place = await find_place(kind, str(job.repository_id), None, job.origin)
+        await require_own_archives(kind, job.parameters, place)
 
 
 async def _archive_name(job: Job) -> str | None:

@@ -24,7 +24,7 @@ LONGEST_DELAY_S = 7200.0
 class Parameters(BaseModel):
     """What a request may say beside kind and repository; unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,10 @@ class Target:
     exclude_patterns: tuple[str, ...] = ()
     compression: str = "lz4"
     encryption: str = "none"
+    archive_glob: str = "*"
+    """The pattern of the archives that its own template makes."""
+    schedule: str = ""
+    """The name of the schedule that asked; empty: none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ class Result:
     progress: Progress = field(default_factory=Progress)
     archive: ArchiveStatistics | None = None
     repository: Mapping[str, Any] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+    """The borg ids of the archives that are gone since."""
+    done: bool = True
+    """False for a rehearsal, which does not count as having been done (`JobType.done_at`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,8 @@ class JobType(ABC):
     interrupt_first: ClassVar[bool] = False
     """Whether a cancel begins with SIGINT, which `borg create` answers with a checkpoint."""
     makes_archive: ClassVar[bool] = False
+    removes_archives: ClassVar[bool] = False
+    """Whether it removes archives: then `scope` says which, and it is refused where others' would go too."""
     done_at: ClassVar[str | None] = None
     """The repository's column that keeps when this was last done; a success sets it to the time of its end."""
     followed_by: ClassVar[frozenset[str]] = frozenset()
@@ -178,6 +188,11 @@ class JobType(ABC):
     def check(self, parameters: Mapping[str, Any], target: Target, policy: Policy) -> None:
         """Refuse what can be seen to be wrong before anything runs; raises `InvalidRequestError`."""
         del parameters, target, policy
+
+    def scope(self, parameters: Mapping[str, Any], target: Target) -> str | None:
+        """The pattern of the archives that it may remove; None: all, as was asked for. Raises `InvalidRequestError`."""
+        del parameters
+        return target.archive_glob
 
     def destroys(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it destroys or overwrites something, so that people are asked once more."""

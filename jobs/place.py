@@ -19,7 +19,7 @@ class Place:
     repository_name: str | None = None
 
 
-async def find_place(kind: JobType, repository: str | None, host: str | None) -> Place:
+async def find_place(kind: JobType, repository: str | None, host: str | None, origin: str = "") -> Place:
     """Where a job of this kind works, by the repository's name or id, or by the host.
 
     Raises a `RequestRefusedError`.
@@ -29,7 +29,7 @@ async def find_place(kind: JobType, repository: str | None, host: str | None) ->
     if not repository:
         raise InvalidRequestError("repository", "name the repository to work on.")
     row = await find_repository(repository)
-    return Place(row.host, target_of(row), row.lane, row.id, row.name)
+    return Place(row.host, target_of(row, schedule_of(origin)), row.lane, row.id, row.name)
 
 
 async def find_repository(reference: str) -> Repository:
@@ -44,8 +44,8 @@ async def find_repository(reference: str) -> Repository:
     return repository
 
 
-def target_of(repository: Repository) -> Target:
-    """The repository as a job type sees it."""
+def target_of(repository: Repository, schedule: str = "") -> Target:
+    """The repository as a job type sees it; `schedule` is the name of the one that asked."""
     return Target(
         name=repository.name,
         location=repository.location,
@@ -53,7 +53,15 @@ def target_of(repository: Repository) -> Target:
         exclude_patterns=tuple(repository.exclude_patterns),
         compression=repository.compression,
         encryption=repository.encryption,
+        archive_glob=repository.archive_glob,
+        schedule=schedule,
     )
+
+
+def schedule_of(origin: str) -> str:
+    """The name of the schedule that a request came from; empty where it did not come from one."""
+    kind, _, name = origin.partition(":")
+    return name if kind == "schedule" else ""
 
 
 def number_of(reference: str) -> int | None:

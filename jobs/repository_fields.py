@@ -163,18 +163,20 @@ def lane_of(location: str, host: str) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:LANE_LENGTH]
 
 
-def archive_glob_of(template: str, repository: str) -> str:
-    """The pattern of the archives that `template` makes: `{repository}` expanded, every other placeholder `*`.
+def archive_glob_of(template: str, repository: str, schedule: str = "") -> str:
+    """The pattern of the archives that `template` makes: `{repository}` and a known `{schedule}` expanded, every other
+    placeholder `*`.
 
     Raises `InvalidRequestError` for a template that borg would refuse, that makes one name twice, or whose pattern
     would match every archive.
     """
     _check_template(template, repository)
+    known = {"repository": repository, "schedule": schedule}
     pieces = []
     for literal, field, _, _ in Formatter().parse(template):
         pieces.append(_literally(literal))
         if field is not None:
-            pieces.append(repository if field == "repository" else "*")
+            pieces.append(_literally(known.get(field, "")) or "*")
     glob = re.sub(r"\*+", "*", "".join(pieces))
     if not re.search(r"[A-Za-z0-9]", glob):
         raise _bad_template(template, "needs a fixed part, such as {repository}, to tell its archives from others")

@@ -17,6 +17,7 @@ from jobs.lifecycle import NewJob
 from jobs.models import Job, Repository
 from jobs.place import find_place, find_repository, number_of
 from jobs.present import PRIORITIES
+from jobs.scope import require_own_archives
 from jobs.types import job_type
 from jobs.view import JobStatus
 
@@ -125,7 +126,7 @@ def _names(request: JobRequest, job: Job) -> bool:
 
 async def _checked(request: JobRequest) -> NewJob:
     kind = job_type(request.kind)
-    place = await find_place(kind, request.repository, request.host)
+    place = await find_place(kind, request.repository, request.host, request.origin)
     request.principal.require(kind.role, place.repository_name, request.asked_in)
     if request.priority not in PRIORITIES:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
@@ -133,6 +134,7 @@ async def _checked(request: JobRequest) -> NewJob:
     policy = (await runtime_settings.load()).policy
     request.principal.require(kind.role_for(parameters, policy), place.repository_name, request.asked_in)
     kind.check(parameters, place.target, policy)
+    await require_own_archives(kind, parameters, place)
     return NewJob(
         kind=kind.kind,
         host=place.host,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class JobStatus(StrEnum):
@@ -23,6 +23,14 @@ class JobStatus(StrEnum):
 
 
 FINAL_STATES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedArchive:
+    """An archive that a prune removes, by borg's id and its name."""
+
+    id: str
+    name: str
 
 
 class Progress(BaseModel):
@@ -48,6 +56,18 @@ class Progress(BaseModel):
     total_from: str | None = None
     """Where the totals come from: "previous archive" or "scan"."""
     last_activity_at: datetime | None = None
+    freed_size: int | None = None
+    """What a compact gave back to the disk, or a prune made superfluous."""
+    narchives: int | None = None
+    """How many archives a prune removed, or would remove."""
+    archives: tuple[str, ...] | None = None
+    """The names of the first hundred of them."""
+    operation: int | None = Field(default=None, exclude=True)
+    """Which of its stages borg is in, while the run is read."""
+    repository_size: int | None = Field(default=None, exclude=True)
+    """What the whole repository holds, while the run is read."""
+    removed: tuple[RemovedArchive, ...] = Field(default=(), exclude=True)
+    """The archives that were seen to go, while the run is read."""
 
 
 @dataclass(frozen=True, slots=True)

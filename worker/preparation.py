@@ -10,7 +10,7 @@ from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
 from jobs.lifecycle import StaleMoveError
 from jobs.models import Job, Repository
-from jobs.place import target_of
+from jobs.place import schedule_of, target_of
 from jobs.secrets import HostKey
 from jobs.settings import Settings
 from jobs.types import job_type
@@ -89,7 +89,7 @@ def run_of(job: Job, repository: Repository | None) -> Run:
     """The run as the job type sees it; without a repository it works on the host, or on what was removed."""
     if repository is None:
         return Run(job.id, Target(job.repository_name or job.host, location=""), job.parameters, job.archive_name)
-    return Run(job.id, target_of(repository), job.parameters, job.archive_name)
+    return Run(job.id, target_of(repository, schedule_of(job.origin)), job.parameters, job.archive_name)
 
 
 def _specification(job: Job, kind: JobType, run: Run, argv: tuple[str, ...]) -> RunSpecification:

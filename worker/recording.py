@@ -297,7 +297,10 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
         await lanes.unite(job.repository_id, borg_id)
     if result.archive is not None:
         await archives.record(job.repository_id, job.id, result.archive)
-    columns = dict(result.repository) | ({following.kind.done_at: ended.completed_at} if following.kind.done_at else {})
+    if result.removed:
+        await archives.forget(job.repository_id, result.removed)
+    done_at = following.kind.done_at if result.done else None
+    columns = dict(result.repository) | ({done_at: ended.completed_at} if done_at else {})
     if columns:
         await Repository.filter(id=job.repository_id).update(**columns)
 

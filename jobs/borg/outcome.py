@@ -80,7 +80,7 @@ SENTENCES = {
     "archive_unsafe": ("Parts of the archive lead outside of the destination and were refused.",
         "Treat it as tampered with: find out who may write to {repository}."),
     "path_not_in_archive": ("Not all that was asked for is in the archive: {detail}.", "Look up the path there."),
-    "integrity_error": ("The repository {repository} at {location} is damaged.",
+    "integrity_error": ("The repository {repository} at {location} is damaged: {detail}.",
         "Look for disk errors; neither prune nor compact before it is repaired (`borg check --repair`)."),
     "connection_lost": ("The connection to {location} broke, or could not be made.",
         "Check the network and that borg runs on that host, then run it again."),

@@ -4,11 +4,10 @@ https://borgbackup.readthedocs.io/en/stable/usage/create.html and …/internals/
 """
 
 from jobs.borg.events import ArchiveProgress, Event
+from jobs.borg.options import REPORTING
 from jobs.borg.statistics import ArchiveStatistics, parse_create
 from jobs.job_type import JobType, Result, Routes, Run, Words
 from jobs.view import Progress
-
-LOCK_WAIT_S = 60
 
 
 class Backup(JobType):
@@ -25,7 +24,7 @@ class Backup(JobType):
         """`borg create` with progress on stderr and its statistics as JSON on stdout."""
         excludes = (part for pattern in run.target.exclude_patterns for part in ("--exclude", pattern))
         return (
-            "create", "--progress", "--log-json", "--json", "--lock-wait", str(LOCK_WAIT_S),
+            "create", *REPORTING, "--json",
             "--compression", run.target.compression, *excludes,
             "--", f"{run.target.location}::{run.archive_name}", *run.target.source_directories,
         )  # fmt: skip
