@@ -275,11 +275,18 @@ def _who(subject: str) -> str:
 
 
 def _buttons(job: JobView) -> tuple[Button, ...]:
-    if not job.status.final:
-        return (Button("job.cancel", str(job.id), "Cancel", "danger"),) if _cancellable(job) else ()
-    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED} and job.late_status is not JobStatus.COMPLETED:
-        return (Button("job.retry", str(job.id), "Retry"),)
-    return ()
+    return tuple(Button(action, str(job.id), label, style) for action, label, style in _actions(job))
+
+
+def _actions(job: JobView) -> Iterator[tuple[str, str, Literal["danger"] | None]]:
+    if not job.status.final and _cancellable(job):
+        yield "job.cancel", "Cancel", "danger"
+    if job.status is JobStatus.COMPLETED:
+        yield "job.again", "Run again", None
+    elif job.status.final and job.late_status is not JobStatus.COMPLETED:
+        yield "job.retry", "Retry", None
+    if job.status is not JobStatus.PENDING:
+        yield "job.log", "Show log", None
 
 
 def _cancellable(job: JobView) -> bool:

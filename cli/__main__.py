@@ -5,7 +5,9 @@ import sys
 
 import typer
 
+from cli.audit import audit
 from cli.chat import chat
+from cli.confirmations import confirmations
 from cli.doctor import doctor
 from cli.grant import grant
 from cli.jobs import jobs, run
@@ -25,9 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, gateway, worker, migrate, doctor, run, chat, grant, openapi):
+for command in (up, gateway, worker, migrate, doctor, run, chat, grant, audit, openapi):
     app.command()(command)
 app.add_typer(jobs, name="jobs")
+app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")
 app.add_typer(token, name="token")
 app.add_typer(slack, name="slack")

@@ -13,7 +13,7 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
-from bot.card import Part
+from bot.card import Button, Part
 from bot.console import terminal
 from bot.console.content import restored
 from cli.api_client import Api, api
@@ -104,6 +104,8 @@ def _say_answer(reply: dict[str, Any]) -> None:
     say(reply["text"])
     if reply["code"]:
         say(reply["code"])
+    if reply["buttons"]:
+        say(terminal.choices([Button(**button) for button in reply["buttons"]]))
 
 
 def _word(text: str) -> str:

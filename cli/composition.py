@@ -12,8 +12,10 @@ from pydantic import SecretStr
 
 from bot.console.platform import ConsolePlatform
 from bot.platform import ChatPlatform
-from bot.slack.app import SlackEndpoint, Whisper
+from bot.slack.app import SlackEndpoint
 from bot.slack.client import SlackPlatform
+from bot.slack.interactions import SlackInteractions
+from bot.slack.replies import SlackReplies
 from cli.embedded_redis import embedded_url
 from jobs.access import Principal
 from jobs.database.connection import database
@@ -88,21 +90,14 @@ def gateway_app(
     """The gateway with the routes of every platform that is switched on."""
     routes: list[Callable[[web.Application], None]] = []
     if signing_secret := _given(settings.slack_signing_secret):
-        routes.append(SlackEndpoint(signing_secret, _slack_whisper(settings)).add_routes)
+        routes.append(SlackEndpoint(signing_secret, SlackInteractions(_slack_replies(settings))).add_routes)
     return gateway(GatewayContext(settings, queue, secrets, routes), local=local)
 
 
-def _slack_whisper(settings: Settings) -> Whisper | None:
-    """How a click is answered; None without a token. Clicks are rare: no connection is kept between them."""
+def _slack_replies(settings: Settings) -> SlackReplies | None:
+    """How a click is answered; None without a token."""
     token = _given(settings.slack_bot_token)
-    if token is None:
-        return None
-
-    async def whisper(channel: str, user: str, text: str) -> None:
-        async with SlackPlatform(token, settings.slack_api_url) as platform:
-            await platform.whisper(channel, user, text)
-
-    return whisper
+    return SlackReplies(token, settings.slack_api_url) if token else None
 
 
 @contextlib.asynccontextmanager

@@ -59,6 +59,8 @@ async def run(
     path, body = start_request(kind, repository, dict(map(_parameter, parameters or [])))
     async with api(load_settings()) as client:
         started = await client.post(path, body)
+        if _say_if_asked(started, as_json=as_json):
+            return
         if wait:
             await show_end(client, started["job_id"], as_json=as_json)
         elif as_json:
@@ -158,6 +160,8 @@ async def retry(
     """Run an ended job again, as a new job."""
     async with api(load_settings()) as client:
         started = await client.post(f"/api/jobs/{job_id}/retry")
+        if _say_if_asked(started, as_json=as_json):
+            return
         if wait:
             await show_end(client, started["job_id"], as_json=as_json)
         elif as_json:
@@ -230,6 +234,19 @@ def progress(job: JobView) -> Message:
 def words_of(kind: str) -> Words | None:
     """How a kind is spoken of; None for one that only the gateway knows."""
     return JOB_TYPES[kind].words if kind in JOB_TYPES else None
+
+
+def _say_if_asked(answer: dict[str, Any], *, as_json: bool) -> bool:
+    """Whether a second person has to confirm first; then what they will confirm is said."""
+    if "confirmation_id" not in answer:
+        return False
+    if as_json:
+        say_json(answer)
+    else:
+        number = answer["confirmation_id"]
+        said = f"Somebody else must confirm this: `locutus confirmations confirm {number}`."
+        say("\n".join([*answer["plan"], said]))
+    return True
 
 
 async def _list(wanted: dict[str, Any], limit: int, *, as_json: bool) -> None:

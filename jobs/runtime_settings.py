@@ -41,7 +41,7 @@ class RuntimeSettings(BaseModel):
     package_allowlist: list[str] = Field(default_factory=list, max_length=1000)
     """The packages that may be installed; empty: any."""
     two_person: list[str] = Field(default_factory=list, max_length=100)
-    """Kinds that a second person has to confirm: not available yet, so none can be named."""
+    """Kinds that a second person has to confirm, whoever asks for them and by whatever way."""
 
     @property
     def policy(self) -> Policy:
@@ -58,12 +58,12 @@ async def load() -> RuntimeSettings:
 async def store(given: dict[str, Any]) -> None:
     """Inside a unit: keep the settings given, JSON values by name; None brings the default back.
 
-    Raises `InvalidRequestError` for a kind that does not exist, and for what is not available yet.
+    Raises `InvalidRequestError` for a kind that does not exist.
     """
     for kind in given.get("max_jobs_by_kind") or ():
         _check_kind("max_jobs_by_kind", kind)
-    if given.get("two_person"):
-        raise InvalidRequestError("two_person", "confirmation by a second person is not available yet; leave it empty.")
+    for kind in given.get("two_person") or ():
+        _check_kind("two_person", kind)
     for name, value in given.items():
         if value is None:
             await Setting.filter(name=name).delete()

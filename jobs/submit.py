@@ -1,7 +1,12 @@
-"""Accepting a job: check, write, commit, then enqueue. Every way in (chat, API, command line, hook) ends here."""
+"""Accepting a job: check, write, commit, then enqueue. Every way in (chat, API, command line, hook) ends here.
+
+What destroys or overwrites becomes, where people ask for it in a chat, a question first (`jobs/confirmations.py`); so
+does, whoever asks, what the setting `two_person` names.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -10,11 +15,12 @@ from tortoise.exceptions import IntegrityError
 
 from jobs import audit, lifecycle, runtime_settings
 from jobs.access import Principal
+from jobs.clock import now
 from jobs.database.unit import unit
-from jobs.errors import ConflictError, InvalidRequestError, NotFoundError
+from jobs.errors import ConflictError, InvalidRequestError, NotFoundError, RequestRefusedError
 from jobs.field_errors import field_name, reason
 from jobs.lifecycle import NewJob
-from jobs.models import Job, Repository
+from jobs.models import Confirmation, Job, Repository
 from jobs.place import find_place, find_repository, number_of
 from jobs.present import PRIORITIES
 from jobs.scope import require_own_archives
@@ -22,6 +28,8 @@ from jobs.types import job_type
 from jobs.view import JobStatus
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+CONFIRM_WITHIN_MINUTES = 10
+_OF_THE_ASKER = frozenset({"principal", "origin", "request_key", "asked_by", "asked_in"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class JobRequest:
     host: str | None = None
     """Of a job that works on no repository: the host to work on."""
     scheduled_job_id: int | None = None
+    asked_by: str | None = None
+    """Who asked, where it is another who says yes to it (`principal`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,45 @@ class Accepted:
     created: bool
 
 
+class SecondPersonNeededError(RequestRefusedError):
+    """The request waits for another person's yes: `confirmation` is the question, which was written."""
+
+    def __init__(self, confirmation: Confirmation) -> None:
+        super().__init__(
+            f"This takes a second person: somebody else must confirm it within {CONFIRM_WITHIN_MINUTES} minutes "
+            f"(confirmation {confirmation.id})."
+        )
+        self.confirmation = confirmation
+
+
 async def submit(request: JobRequest) -> Accepted:
-    """Accept `request` as a job, once; raises a `RequestRefusedError` with a sentence, and then nothing was written."""
+    """Accept `request` as a job, once; raises a `RequestRefusedError` with a sentence, and then nothing was written.
+
+    The exception is `SecondPersonNeededError`: then the question was written.
+    """
+    outcome = await submit_or_ask(request, interactive=False)
+    if isinstance(outcome, Confirmation):
+        raise SecondPersonNeededError(outcome)
+    return outcome
+
+
+async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Accepted | Confirmation:
+    """Accept `request` as a job, or write the question whether it is meant; once, as its key says.
+
+    `interactive`: whether it comes from a chat, where what destroys or overwrites is asked.
+    """
     if first := await _first_job(request):
         return Accepted(first, created=False)
+    if asked := await _first_question(request):
+        return asked
     new = await _checked(request)
+    second_person = new.kind in (await runtime_settings.load()).two_person
+    if second_person or (interactive and job_type(new.kind).destroys(new.parameters)):
+        return await _asked(request, new, second_person=second_person)
+    return await _accepted(request, new)
+
+
+async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
     try:
         return Accepted(await unit(partial(_accept, request, new)), created=True)
     except IntegrityError:
@@ -78,16 +122,21 @@ async def require_acceptable(request: JobRequest) -> None:
 
 
 async def retry(job_id: int, request: JobRequest) -> Accepted:
-    """Ask for the same as an ended job did; `request` says who asks and from where, the rest comes from the job.
+    """Ask for the same as an ended job did; raises as `retry_request` and `submit` do."""
+    return await submit(await retry_request(job_id, request))
 
-    Raises `NotFoundError`, `ConflictError` while the job has not ended, and what `submit` raises.
+
+async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
+    """The request of an ended job again; `request` says who asks and from where, the rest comes from the job.
+
+    Raises `NotFoundError`, and `ConflictError` while the job has not ended.
     """
     job = await Job.get_or_none(id=job_id)
     if job is None:
         raise NotFoundError(f"There is no job #{job_id}.")
     if not JobStatus(job.status).final:
         raise ConflictError(f"Job #{job_id} is {job.status}: it can be retried once it has ended.")
-    again = replace(
+    return replace(
         request,
         kind=job.kind,
         repository=job.repository_name,
@@ -95,7 +144,6 @@ async def retry(job_id: int, request: JobRequest) -> Accepted:
         host=job.host,
         retry_of=job.retry_of or job.id,
     )
-    return await submit(again)
 
 
 async def _first_job(request: JobRequest) -> Job | None:
@@ -138,7 +186,7 @@ async def _checked(request: JobRequest) -> NewJob:
     return NewJob(
         kind=kind.kind,
         host=place.host,
-        requested_by=request.principal.subject,
+        requested_by=request.asked_by or request.principal.subject,
         origin=request.origin,
         repository_id=place.repository_id,
         repository_name=place.repository_name,
@@ -151,6 +199,41 @@ async def _checked(request: JobRequest) -> NewJob:
         follow_ups=[asdict(step) for step in kind.follow_ups(parameters)],
         scheduled_job_id=request.scheduled_job_id,
     )
+
+
+async def _first_question(request: JobRequest) -> Confirmation | None:
+    return await Confirmation.get_or_none(request_key=request.request_key) if request.request_key else None
+
+
+async def _asked(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:
+    try:
+        return await unit(partial(_ask, request, new, second_person=second_person))
+    except IntegrityError:
+        if first := await _first_question(request):
+            return first
+        raise
+
+
+async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:
+    kind = job_type(new.kind)
+    place = await find_place(kind, request.repository, request.host)
+    said = {name: getattr(request, name) for name in JobRequest.__slots__ if name not in _OF_THE_ASKER}
+    row = await Confirmation.create(
+        kind=new.kind,
+        repository_name=new.repository_name,
+        host=new.host,
+        request=said | {"parameters": dict(new.parameters)},
+        plan=list(kind.plan(new.parameters, place.target)),
+        asked_by=new.requested_by,
+        origin=request.origin,
+        request_key=request.request_key,
+        second_person=second_person,
+        expires_at=now() + timedelta(minutes=CONFIRM_WITHIN_MINUTES),
+    )
+    target = new.repository_name or new.host
+    said = {"confirmation_id": row.id, "kind": new.kind}
+    await audit.record(request.principal, "confirmation.ask", origin=request.origin, target=target, **said)
+    return row
 
 
 def _parameters(validate: Any, given: Mapping[str, Any]) -> dict[str, Any]:

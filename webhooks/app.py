@@ -11,6 +11,8 @@ from aiohttp import web
 from jobs.access import Principal
 from webhooks import health, metrics, openapi
 from webhooks.api import (
+    audit,
+    confirmations,
     console,
     events,
     hosts,
@@ -56,6 +58,8 @@ ROUTES: tuple[Route, ...] = (
     *hosts.ROUTES,
     *events.ROUTES,
     *console.ROUTES,
+    *confirmations.ROUTES,
+    *audit.ROUTES,
 )
 
 

@@ -15,6 +15,10 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from jobs.access import Principal, Role
+from jobs.audit import record_refusal
+from jobs.errors import ForbiddenError
+from jobs.submit import SecondPersonNeededError
+from webhooks.asked import asked
 from webhooks.authentication import ANONYMOUS, AUTHENTICATOR
 from webhooks.context import CONTEXT, GatewayContext
 from webhooks.reading import read_body, read_query
@@ -29,6 +33,11 @@ ANYTHING = "[^{}/]+"
 
 B = TypeVar("B")
 Q = TypeVar("Q")
+
+
+def origin_of(principal: Principal) -> str:
+    """Where a request over HTTP came from: somebody at this host's command line, or a client of the API."""
+    return "cli" if principal.local else "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Call(Generic[B, Q]):
     @property
     def origin(self) -> str:
         """Where the request came from, as jobs and audit entries name it."""
-        return "cli" if self.principal.local else "api"
+        return origin_of(self.principal)
 
     def connected(self) -> bool:
         """Whether the client is still there."""
@@ -123,26 +132,48 @@ def _variable(name: str) -> str:
 
 def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        principal = await _principal(route, request)
-        call = Call(
-            principal=principal,
-            context=request.app[CONTEXT],
-            request=request,
-            query=read_query(request, route.query) if route.query else None,
-            body=await read_body(request, route.body, route.read_only) if route.body else None,
-        )
-        return _response(route, await route.handler(call))
+        principal = await _authenticated(route, request)
+        try:
+            _let_in(route, principal)
+            return await _answered(route, principal, request)
+        except ForbiddenError as refusal:
+            await _record(route, principal, request, refusal)
+            raise
 
     return endpoint
 
 
-async def _principal(route: Route, request: web.Request) -> Principal:
+async def _authenticated(route: Route, request: web.Request) -> Principal:
     if route.needs == PUBLIC:
         return ANONYMOUS
-    principal = await request.app[AUTHENTICATOR].principal(request.headers.get("Authorization"))
-    if not (route.by_repository and limited_to(principal, route.needs)):
-        principal.require(route.needs)
-    return principal
+    return await request.app[AUTHENTICATOR].principal(request.headers.get("Authorization"))
+
+
+def _let_in(route: Route, principal: Principal) -> None:
+    if route.needs == PUBLIC or (route.by_repository and limited_to(principal, route.needs)):
+        return
+    principal.require(route.needs)
+
+
+async def _answered(route: Route, principal: Principal, request: web.Request) -> web.StreamResponse:
+    context = request.app[CONTEXT]
+    call = Call(
+        principal=principal,
+        context=context,
+        request=request,
+        query=read_query(request, route.query) if route.query else None,
+        body=await read_body(request, route.body, route.read_only) if route.body else None,
+    )
+    try:
+        return _response(route, await route.handler(call))
+    except SecondPersonNeededError as needed:
+        question = asked(needed.confirmation, context.settings.base_url)
+        return _response(route, Answer(question, status=HTTPStatus.ACCEPTED))
+
+
+async def _record(route: Route, principal: Principal, request: web.Request, refusal: ForbiddenError) -> None:
+    target = "/".join(request.match_info.values()) or None
+    await record_refusal(principal, f"{route.method} {route.path}", refusal, origin=origin_of(principal), target=target)
 
 
 def _response(route: Route, result: Result) -> web.StreamResponse:

@@ -18,10 +18,16 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the asker is told; `job_id` when a job came of it or was meant. `code` is text to show as it stands."""
+    """What the asker is told; `job_id` when a job came of it or was meant. `code` is text to show as it stands.
+
+    `buttons` are what may be clicked under it; with `public` others in the channel must see it too, as one of them has
+    to say yes.
+    """
 
     text: str
     job_id: int | None = None
     code: str | None = None
     refused: bool = False
     buttons: tuple[Button, ...] = ()
+    confirmation_id: int | None = None
+    public: bool = False

@@ -1,12 +1,15 @@
 """Carrying out a command: as text that was typed, or with the values that a platform has asked for one by one."""
 
+from collections.abc import Awaitable
+
 from pydantic import TypeAdapter, ValidationError
 
 from bot.commands import grammar
 from bot.commands.asking import Answer, Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Command, Values
-from jobs.errors import InvalidRequestError, RequestRefusedError
+from jobs.audit import record_refusal
+from jobs.errors import ForbiddenError, InvalidRequestError, RequestRefusedError
 from jobs.repository_fields import RepositoryName
 
 _NAME = TypeAdapter(RepositoryName)
@@ -16,22 +19,41 @@ async def answer(text: str, asker: Asker) -> Answer:
     """Carry out what was typed after `/backup`; what is refused is answered with the reason and changes nothing."""
     try:
         command, words = grammar.command_of(grammar.split(text), COMMANDS)
-        try:
-            values = grammar.values_of(command, words)
-        except InvalidRequestError:
-            _let_in(asker, command, {})
-            raise
-        return await _carried_out(command, values, asker)
     except RequestRefusedError as refusal:
         return Answer(str(refusal), refused=True)
+    try:
+        values = grammar.values_of(command, words)
+    except InvalidRequestError as refusal:
+        return await _guarded(_misread(command, asker, refusal), command, {}, asker)
+    return await carry_out(command, values, asker)
 
 
 async def carry_out(command: Command, values: Values, asker: Asker) -> Answer:
     """Carry out a command whose values came by field; refused as in `answer`."""
+    return await _guarded(_carried_out(command, values, asker), command, values, asker)
+
+
+async def _guarded(work: Awaitable[Answer], command: Command, values: Values, asker: Asker) -> Answer:
     try:
-        return await _carried_out(command, values, asker)
+        return await work
+    except ForbiddenError as refusal:
+        action = f"command.{command.name.replace(' ', '_')}"
+        await record_refusal(asker.principal, action, refusal, origin=asker.origin, target=_target(values))
+        return Answer(str(refusal), refused=True)
     except RequestRefusedError as refusal:
         return Answer(str(refusal), refused=True)
+
+
+async def _misread(command: Command, asker: Asker, refusal: InvalidRequestError) -> Answer:
+    """Who may do nothing here is told that, and not how it is written."""
+    _let_in(asker, command, {})
+    raise refusal
+
+
+def _target(values: Values) -> str | None:
+    """What a command was about, for the audit: its repository, or whatever number it named."""
+    said = values.get("repository") or values.get("job") or values.get("confirmation")
+    return str(said) if said is not None else None
 
 
 async def _carried_out(command: Command, values: Values, asker: Asker) -> Answer:

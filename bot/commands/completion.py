@@ -9,7 +9,7 @@ from bot.commands.asking import Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Values
 from bot.commands.lookup import may_see, visible_repositories
-from bot.commands.starting import described
+from bot.commands.outcome import described
 from jobs.command_words import WordType
 from jobs.database.unit import reader
 from jobs.models import Archive, Job

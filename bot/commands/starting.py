@@ -7,12 +7,13 @@ from typing import Any
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Flag, Values, flags_of
 from bot.commands.lookup import repository_named
+from bot.commands.outcome import told
 from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
-from jobs.models import Host, Job
+from jobs.models import Host
 from jobs.present import PRIORITIES
-from jobs.submit import Accepted, JobRequest, submit
+from jobs.submit import JobRequest, submit_or_ask
 from jobs.types import JOB_TYPES
 
 START_FLAGS = (Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),)
@@ -35,20 +36,6 @@ def job_request(asker: Asker, kind: str = "") -> JobRequest:
         channel=asker.channel,
         asked_in=asker.channel,
     )
-
-
-def queued(accepted: Accepted) -> Answer:
-    """`Job #7 is queued: …`."""
-    job = accepted.job
-    return Answer(f"Job #{job.id} is queued: {described(job)}.", job.id)
-
-
-def described(job: Job) -> str:
-    """`backup of photos on nas-1`."""
-    kind = JOB_TYPES.get(job.kind)
-    noun = kind.words.noun.lower() if kind else job.kind
-    of = f" {kind.words.preposition if kind else 'of'} {job.repository_name}" if job.repository_name else ""
-    return f"{noun}{of} on {job.host}"
 
 
 def _command(kind: JobType) -> Command:
@@ -75,7 +62,7 @@ async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:
         request = replace(request, host=values.get("host") or await _only_host())
     parameters = {name: value for name, value in values.items() if name in kind.parameters.model_fields}
     options = {flag.name: values[flag.name] for flag in START_FLAGS if flag.name in values}
-    return queued(await submit(replace(request, parameters=parameters, **options)))
+    return await told(await submit_or_ask(replace(request, parameters=parameters, **options)))
 
 
 async def _only_host() -> str:

@@ -3,11 +3,12 @@
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
 from bot.commands.lookup import visible_job
-from bot.commands.starting import job_request, queued
+from bot.commands.outcome import told
+from bot.commands.starting import job_request
 from bot.commands.watching import JOB
 from jobs.access import Role
 from jobs.cancel import cancel
-from jobs.submit import retry
+from jobs.submit import retry_request, submit_or_ask
 from jobs.view import JobStatus
 
 
@@ -24,7 +25,7 @@ async def _cancel(asker: Asker, values: Values) -> Answer:
 
 async def _retry(asker: Asker, values: Values) -> Answer:
     job = await visible_job(asker, values["job"])
-    return queued(await retry(job.id, job_request(asker)))
+    return await told(await submit_or_ask(await retry_request(job.id, job_request(asker))))
 
 
 COMMANDS = (

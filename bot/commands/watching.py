@@ -4,7 +4,7 @@ from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
 from bot.commands.lookup import may_see, repository_named, visible_job, visible_repositories
-from bot.commands.starting import described
+from bot.commands.outcome import described
 from jobs.access import Role
 from jobs.command_words import Positional, WordType
 from jobs.database.unit import reader

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from bot import wording
 from bot.card import Button, Field, Message, Part
+from bot.commands.clicking import BUTTON_COMMANDS
+from bot.commands.grammar import SLASH
 from bot.figures import SEPARATOR
 from jobs.view import JobStatus
 
@@ -63,7 +65,7 @@ def _details(message: Message) -> Iterator[Text]:
     if message.code:
         yield Text("\n".join(map(wording.log_line, message.code.splitlines())), style="dim")
     if message.buttons:
-        yield Text(SEPARATOR.join(map(_button, message.buttons)), style="dim")
+        yield Text(choices(message.buttons), style="dim")
 
 
 def _bar(message: Message) -> Text:
@@ -75,7 +77,12 @@ def _field(field: Field) -> Text:
     return Text.assemble((f"{field.name} ", "dim"), field.value)
 
 
+def choices(buttons: Sequence[Button]) -> str:
+    """What to type instead of a click, on one line."""
+    return SEPARATOR.join(map(_button, buttons))
+
+
 def _button(button: Button) -> str:
     """What to type instead of a click, as far as the command grammar has it."""
-    subject, _, verb = button.action.partition(".")
-    return f"{button.label}: /backup {verb} {button.value}" if subject == "job" else button.label
+    command = BUTTON_COMMANDS.get(button.action)
+    return f"{button.label}: {SLASH} {command} {button.value}" if command else button.label

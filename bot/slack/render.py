@@ -10,11 +10,13 @@ when Slack would read formatting into them; `verbatim` keeps Slack from making l
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
 
 from bot import wording
 from bot.card import Button, Field, Message
+from bot.commands.asking import Answer
 from bot.figures import Bar
 
 EVENT_TYPE = "locutus_job"
@@ -43,9 +45,26 @@ def render(message: Message) -> dict[str, Any]:
     }
 
 
-def render_answer(text: str, code: str | None = None) -> str:
-    """The text of a private answer, `code` fenced under it; either is cut where it is too long, code at its start."""
-    return _start(text, _TEXT_LIMIT) + (f"\n{_code_block(code)}" if code else "")
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is said to one person: mrkdwn, and blocks where there is something to click."""
+
+    text: str
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As Slack's methods and acknowledgements take it."""
+        return {"text": self.text} | ({"blocks": list(self.blocks)} if self.blocks else {})
+
+
+def render_answer(answer: Answer) -> Content:
+    """A private answer, its `code` fenced under it; either is cut where it is too long, code at its start."""
+    text = _start(answer.text, _TEXT_LIMIT) + (f"\n{_code_block(answer.code)}" if answer.code else "")
+    if not answer.buttons:
+        return Content(text)
+    said = {"type": "section", "text": _plain(answer.text, _SECTION_LIMIT)}
+    return Content(text, (said, {"type": "actions", "elements": [_button(button) for button in answer.buttons]}))
 
 
 def identity(message: Message) -> dict[str, int | str]:

@@ -6,6 +6,7 @@ Each table is described by name, as Tortoise would otherwise copy the class's do
 
 from jobs.models.access import ApiToken, AuditEntry, RoleBinding
 from jobs.models.chat import ChatMessage, ConsoleMessage
+from jobs.models.confirmations import Confirmation
 from jobs.models.events import EventEntry
 from jobs.models.hosts import Host
 from jobs.models.jobs import Job, LogChunk
@@ -23,6 +24,7 @@ __all__ = [
     "Archive",
     "AuditEntry",
     "ChatMessage",
+    "Confirmation",
     "ConsoleMessage",
     "Delivery",
     "EventEntry",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tortoise import Model, fields
+from tortoise.indexes import Index
 
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 
@@ -52,3 +53,4 @@ class AuditEntry(Model):
     class Meta:
         table = "audit"
         table_description = "who asked what"
+        indexes = (Index(fields=("subject", "at")),)

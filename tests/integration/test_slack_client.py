@@ -7,8 +7,10 @@ from structlog.testing import capture_logs
 
 from bot.card import Message, Part
 from bot.platform import ChannelRefused, ChatError, MessageGone
-from bot.slack.client import PAGE_SIZE, PAGES, RETRY_AFTER_S, SlackPlatform
-from bot.slack.render import render
+from bot.slack.calls import RETRY_AFTER_S
+from bot.slack.client import PAGE_SIZE, PAGES, SlackPlatform
+from bot.slack.render import Content, render
+from bot.slack.replies import SlackReplies
 from jobs.view import JobStatus
 from tests.fakes.slack import (
     HISTORY,
@@ -238,8 +240,13 @@ async def test_proxy_of_the_environment_is_used_unless_no_proxy_names_slack(monk
         assert platform._client.proxy == proxy
 
 
-async def test_whisper_is_for_one_person_in_the_channel(slack, platform):
-    await platform.whisper(CHANNEL, "U1", "only for you")
+@pytest.fixture
+def replies(slack):
+    return SlackReplies(slack.token, slack.base_url)
+
+
+async def test_whisper_is_for_one_person_in_the_channel(slack, replies):
+    await replies.whisper(CHANNEL, "U1", Content("only for you"))
     (call,) = slack.called(WHISPER)
     assert call.arguments == {"channel": "C1", "user": "U1", "text": "only for you"}
     assert slack.messages["C1"] == []
@@ -253,17 +260,17 @@ async def test_whisper_is_for_one_person_in_the_channel(slack, platform):
         ("console", "U1", "is no Slack channel"),
     ],
 )
-async def test_refused_whisper_is_logged_and_not_raised(slack, platform, channel, user, said):
+async def test_refused_whisper_is_logged_and_not_raised(slack, replies, channel, user, said):
     with capture_logs() as logged:
-        await platform.whisper(channel, user, "only for you")
+        await replies.whisper(channel, user, Content("only for you"))
     assert_one_warning_of_a_whisper(logged, said, slack.token)
 
 
 @pytest.mark.parametrize(("down", "said"), [("dropped", "could not be reached"), ("not json", "did not speak")])
-async def test_lost_whisper_is_logged_and_not_raised(slack, platform, down, said):
+async def test_lost_whisper_is_logged_and_not_raised(slack, replies, down, said):
     slack.down = down
     with capture_logs() as logged:
-        await platform.whisper(CHANNEL, "U1", "only for you")
+        await replies.whisper(CHANNEL, "U1", Content("only for you"))
     assert_one_warning_of_a_whisper(logged, said, slack.token)
 
 

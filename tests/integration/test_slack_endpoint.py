@@ -12,6 +12,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from bot.slack.app import PATH, SlackEndpoint
+from bot.slack.interactions import SlackInteractions
 from jobs import lifecycle, log_store
 from jobs.access import Role, everywhere
 from jobs.database.unit import unit
@@ -51,9 +52,23 @@ class Endpoint:
         return await self.post(sign(SECRET, body, int(time.time())), body)
 
 
+class Whispers:
+    """The replies of a platform to which only whispering is left; each is given to `whisper`."""
+
+    def __init__(self, whisper):
+        self.say = whisper
+
+    async def whisper(self, channel, user, content):
+        await self.say(channel, user, content.text)
+
+    async def respond(self, response_url, content, *, replace):
+        await self.say(response_url, "replaced" if replace else "alone", content.text)
+
+
 def application(whisper=None):
     app = web.Application()
-    SlackEndpoint(SECRET, whisper).add_routes(app)
+    replies = Whispers(whisper) if whisper else None
+    SlackEndpoint(SECRET, SlackInteractions(replies)).add_routes(app)
     return app
 
 
@@ -153,7 +168,7 @@ async def test_long_word_is_echoed_clipped(endpoint, jobs):
         ("job.cancel", "2", "Job #2 is cancelled already."),
         ("job.retry", "9999", "There is no job #9999. `/backup status` shows what runs."),
         ("job.retry", "2", "Job #3 is queued: backup of photos on test-host."),
-        ("job.retry", "2 2", "command: write `/backup retry JOB`."),
+        ("job.retry", "2 2", "job: write the job's number: `/backup retry JOB`."),
     ],
 )
 async def test_click_is_answered_to_who_clicked_alone(endpoint, jobs, action, value, told):
@@ -168,12 +183,12 @@ async def test_click_without_the_right_is_told_the_grant(endpoint, jobs):
     assert await Job.all().count() == 2
 
 
-@pytest.mark.parametrize("step", ["chat_principal", "answer"])
+@pytest.mark.parametrize("step", ["chat_principal", "click"])
 async def test_click_that_fails_here_is_told_so(endpoint, jobs, monkeypatch, step):
     async def broken(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(f"bot.slack.app.{step}", broken)
+    monkeypatch.setattr(f"bot.slack.interactions.{step}", broken)
     assert (await endpoint.click("job.retry", "2"))[0] == 200
     assert "Something went wrong" in (await asyncio.wait_for(endpoint.whispered.get(), 5))[2]
 
@@ -234,7 +249,7 @@ async def test_unknown_button_is_answered_with_a_sentence(endpoint, caplog):
     assert status == 200
     assert "does not know this button" in text
     assert (await asyncio.wait_for(endpoint.whispered.get(), 5))[2] == text
-    assert [entry["event"] for entry in logged] == ["slack_button_unknown"]
+    assert [entry["event"] for entry in logged] == ["button_unknown"]
     assert caplog.records == []
 
 
@@ -249,5 +264,5 @@ async def test_other_command_is_answered_with_a_sentence(endpoint, caplog):
 
 async def test_token_in_the_environment_is_no_matter_for_a_warning(monkeypatch, caplog):
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-of-the-environment")
-    SlackEndpoint(SECRET)
+    SlackEndpoint(SECRET, SlackInteractions())
     assert caplog.records == []

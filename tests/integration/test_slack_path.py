@@ -118,16 +118,17 @@ async def test_answer_comes_at_once_while_slack_itself_is_slow(tmp_path, sqlite_
         assert (job.completed_at - job.created_at).total_seconds() < 10
 
 
-async def test_unknown_user_is_refused_with_the_grant_to_run_and_nothing_is_written(
+async def test_unknown_user_is_refused_with_the_grant_to_run_and_only_that_is_written(
     tmp_path, sqlite_url, redis_url, slack, sources
 ):
     async with instance(slack_settings(tmp_path, sqlite_url, redis_url, slack)) as running:
         await running.add_repository("photos", tmp_path / "repo", [sources])
-        before = await Job.all().count(), await AuditEntry.all().count()
+        before = await Job.all().count(), await AuditEntry.filter(result="accepted").count()
         status, text = await send(running, "run photos")
         assert status == 200
         assert "locutus grant slack:T1:U1 operate" in text
-        assert (await Job.all().count(), await AuditEntry.all().count()) == before
+        assert (await Job.all().count(), await AuditEntry.filter(result="accepted").count()) == before
+        assert (await AuditEntry.get(result="refused")).subject == "slack:T1:U1"
 
 
 async def test_wrong_old_replayed_and_malformed_requests(tmp_path, sqlite_url, redis_url, slack, sources):

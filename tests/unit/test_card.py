@@ -110,6 +110,7 @@ CARDS = {
         Host: nas-1
         Asked by: Slack user U1
         [Cancel]
+        [Show log]
         """,
     ),
     "pending behind a job of a lost host": (
@@ -144,6 +145,7 @@ CARDS = {
         Host: nas-1
         Asked by: Slack user U1
         [Cancel]
+        [Show log]
         """,
     ),
     "completed, with what follows": (
@@ -166,6 +168,8 @@ CARDS = {
         Via: API
         Archive: photos-2026-11-23
         Then: prune #8 running, compact #9 pending
+        [Run again]
+        [Show log]
         """,
     ),
     "completed with warnings": (
@@ -175,6 +179,8 @@ CARDS = {
         {CHANGED}
         Host: nas-1
         Asked by: Slack user U1
+        [Run again]
+        [Show log]
         """,
     ),
     "failed": (
@@ -185,6 +191,7 @@ CARDS = {
         Host: nas-1
         Asked by: Slack user U1
         [Retry]
+        [Show log]
         """,
     ),
     "cancelled": (
@@ -195,6 +202,7 @@ CARDS = {
         Asked by: Slack user U1
         Cancelled by: Slack user U2
         [Retry]
+        [Show log]
         """,
     ),
     "a second attempt": (
@@ -218,6 +226,7 @@ CARDS = {
         the host returned: it had completed after all
         Host: nas-1
         Asked by: Slack user U1
+        [Show log]
         """,
     ),
     "being cancelled": (
@@ -227,6 +236,7 @@ CARDS = {
         being cancelled, asked by Slack user U2
         Host: nas-1
         Asked by: Slack user U1
+        [Show log]
         """,
     ),
     "another kind, without its words or a repository": (
@@ -236,6 +246,7 @@ CARDS = {
         Asked by: root at the command line
         Retry of: #5
         [Cancel]
+        [Show log]
         """,
     ),
 }
@@ -402,8 +413,9 @@ def test_progress_message_does_not_change_with_the_place_in_the_queue():
 
 @pytest.mark.parametrize("late", [JobStatus.FAILED, JobStatus.CANCELLED])
 def test_job_that_was_given_up_can_be_retried_unless_it_had_completed(late):
-    assert [button.label for button in job_card(job("failed", late_status=late)).buttons] == ["Retry"]
-    assert not job_card(job("failed", late_status=JobStatus.COMPLETED)).buttons
+    assert [button.label for button in job_card(job("failed", late_status=late)).buttons] == ["Retry", "Show log"]
+    late_success = job_card(job("failed", late_status=JobStatus.COMPLETED))
+    assert [button.label for button in late_success.buttons] == ["Show log"]
 
 
 def test_card_does_not_change_with_the_progress():
@@ -435,14 +447,17 @@ def test_failure_reply_of_an_empty_log_says_so():
     assert message.lines == ("the log is empty",)
 
 
+SHOW_LOG = Button("job.log", "7", "Show log")
+
+
 @pytest.mark.parametrize(
     ("status", "buttons"),
     [
         ("pending", (Button("job.cancel", "7", "Cancel", "danger"),)),
-        ("running", (Button("job.cancel", "7", "Cancel", "danger"),)),
-        ("completed", ()),
-        ("failed", (Button("job.retry", "7", "Retry"),)),
-        ("cancelled", (Button("job.retry", "7", "Retry"),)),
+        ("running", (Button("job.cancel", "7", "Cancel", "danger"), SHOW_LOG)),
+        ("completed", (Button("job.again", "7", "Run again"), SHOW_LOG)),
+        ("failed", (Button("job.retry", "7", "Retry"), SHOW_LOG)),
+        ("cancelled", (Button("job.retry", "7", "Retry"), SHOW_LOG)),
     ],
 )
 def test_card_offers_what_can_be_done_in_its_state(status, buttons):

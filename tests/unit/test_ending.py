@@ -94,9 +94,9 @@ def test_thread_of_a_cancelled_job_tells_of_the_lock_once(report, lines):
     ("status", "nfiles", "buttons"),
     [
         ("pending", 1, ["job.cancel"]),
-        ("running", None, ["job.cancel"]),
-        ("running", 1, []),
-        ("cancelled", 1, ["job.retry"]),
+        ("running", None, ["job.cancel", "job.log"]),
+        ("running", 1, ["job.log"]),
+        ("cancelled", 1, ["job.retry", "job.log"]),
     ],
 )
 def test_card_offers_no_cancel_past_the_point_of_no_return(monkeypatch, status, nfiles, buttons):

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from tortoise.expressions import Q
 
-from bot.commands import Asker, answer
+from bot.card import Button
+from bot.commands import Answer, Asker, answer, click
 from bot.console.content import restored
 from jobs.access import Role
 from jobs.database.unit import reader
@@ -32,13 +33,25 @@ class Said(Body):
     text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_COMMAND)]
 
 
+class Clicked(Body):
+    """A button that was clicked, as a message or an answer named it."""
+
+    action: Annotated[str, StringConstraints(max_length=63)]
+    value: Annotated[str, StringConstraints(max_length=255)]
+
+
 class CommandAnswer(BaseModel):
-    """The private answer; `code` is text to show as it stands, `job_id` the job that came of it or was meant."""
+    """The private answer; `code` is text to show as it stands, `job_id` the job that came of it or was meant.
+
+    `buttons` may be clicked; `confirmation_id` is the question that they answer.
+    """
 
     text: str
     code: str | None
     job_id: int | None
     refused: bool
+    confirmation_id: int | None
+    buttons: list[Button]
 
 
 class ThreadQuery(BaseModel):
@@ -71,9 +84,20 @@ class ThreadAnswer(BaseModel):
 
 async def carry_out(call: Call[Said, None]) -> CommandAnswer:
     """Do what was typed, with the asker's own rights; a refusal is an answer too."""
-    asker = Asker(call.principal, CONSOLE, CONSOLE, request_key(call))
-    reply = await answer(_COMMAND_NAME.sub("", call.body.text), asker)
-    return CommandAnswer(text=reply.text, code=reply.code, job_id=reply.job_id, refused=reply.refused)
+    return _answered(await answer(_COMMAND_NAME.sub("", call.body.text), _asker(call)))
+
+
+async def click_button(call: Call[Clicked, None]) -> CommandAnswer:
+    """Do what the button stands for, with the asker's own rights; a refusal is an answer too."""
+    return _answered(await click(call.body.action, call.body.value, _asker(call)))
+
+
+def _asker(call: Call[Any, None]) -> Asker:
+    return Asker(call.principal, CONSOLE, CONSOLE, request_key(call))
+
+
+def _answered(reply: Answer) -> CommandAnswer:
+    return CommandAnswer(**{name: getattr(reply, name) for name in CommandAnswer.model_fields})
 
 
 async def show_thread(call: Call[None, ThreadQuery]) -> ThreadAnswer:
@@ -105,6 +129,10 @@ ROUTES = (
     Route(
         "POST", "/api/console/commands", Role.VIEW, carry_out, "Carries out a chat command for the console",
         body=Said, answer=CommandAnswer, by_repository=True, request_headers=(IDEMPOTENCY_KEY,),
+    ),
+    Route(
+        "POST", "/api/console/clicks", Role.VIEW, click_button, "Clicks a button of the console",
+        body=Clicked, answer=CommandAnswer, by_repository=True, request_headers=(IDEMPOTENCY_KEY,),
     ),
     Route(
         "GET", "/api/console/messages", Role.VIEW, show_thread, "A job's thread on the console",

@@ -1,0 +1,47 @@
+"""What is said of a request that was accepted, as a job or as a question."""
+
+from bot.card import Button
+from bot.commands.asking import Answer
+from jobs import confirmations
+from jobs.confirmations import ConfirmationState
+from jobs.models import Confirmation, Job
+from jobs.submit import CONFIRM_WITHIN_MINUTES, Accepted
+from jobs.types import JOB_TYPES
+
+CONFIRM, DISMISS = "request.confirm", "request.dismiss"
+
+
+async def told(outcome: Accepted | Confirmation) -> Answer:
+    """`Job #7 is queued: …`, or the question with its buttons."""
+    if isinstance(outcome, Accepted):
+        return queued(outcome.job)
+    if outcome.state == ConfirmationState.CONFIRMED and outcome.job_id:
+        return queued(await Job.get(id=outcome.job_id))
+    return _question(outcome)
+
+
+def queued(job: Job) -> Answer:
+    """`Job #7 is queued: backup of photos on nas-1.`"""
+    return Answer(f"Job #{job.id} is queued: {described(job)}.", job.id)
+
+
+def described(job: Job) -> str:
+    """`backup of photos on nas-1`."""
+    kind = JOB_TYPES.get(job.kind)
+    noun = kind.words.noun.lower() if kind else job.kind
+    of = f" {kind.words.preposition if kind else 'of'} {job.repository_name}" if job.repository_name else ""
+    return f"{noun}{of} on {job.host}"
+
+
+def _question(row: Confirmation) -> Answer:
+    state = confirmations.state_of(row)
+    if state is not ConfirmationState.WAITING:
+        return Answer(f"Confirmation {row.id} is {state}; nothing was done. Ask again if it is to be done.")
+    who = "Somebody else with the right must confirm" if row.second_person else "Confirm"
+    within = f"{who} within {CONFIRM_WITHIN_MINUTES} minutes, else nothing is done (confirmation {row.id})."
+    buttons = (
+        Button(CONFIRM, str(row.id), "Confirm", "danger"),
+        Button(DISMISS, str(row.id), "Dismiss"),
+    )
+    text = "\n".join((*row.plan, within))
+    return Answer(text, buttons=buttons, confirmation_id=row.id, public=row.second_person)
