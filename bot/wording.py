@@ -1,7 +1,7 @@
 """Figures and names as people read them: sizes, counts, durations, moments, long paths, a bar. Pure."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -53,6 +53,12 @@ def soon(when: datetime) -> str:
     """`23 Nov 14:03:17 UTC` of an aware time for which somebody may wait."""
     utc = when.astimezone(UTC)
     return f"{utc.day} {utc:%b %H:%M:%S} UTC"
+
+
+def local(when: datetime, zone: tzinfo | None) -> str:
+    """`Thu 26 Nov 02:00 CET` of an aware time, by a zone's clock; None: by this machine's."""
+    there = when.astimezone(zone)
+    return f"{there:%a} {there.day} {there:%b %H:%M %Z}"
 
 
 def one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from cli.jobs import jobs, run
 from cli.openapi import openapi
 from cli.output import MISUSED, note
 from cli.repo import repo
+from cli.schedule import schedule
 from cli.serve import gateway, migrate, up, worker
 from cli.slack import slack
 from cli.token import token
@@ -32,6 +33,7 @@ for command in (up, gateway, worker, migrate, doctor, run, chat, grant, audit, o
 app.add_typer(jobs, name="jobs")
 app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")
+app.add_typer(schedule, name="schedule")
 app.add_typer(token, name="token")
 app.add_typer(slack, name="slack")
 

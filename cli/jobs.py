@@ -56,7 +56,7 @@ async def run(
     as_json: AsJson = False,
 ) -> None:
     """Start a job of KIND on REPOSITORY."""
-    path, body = start_request(kind, repository, dict(map(_parameter, parameters or [])))
+    path, body = start_request(kind, repository, dict(map(parameter, parameters or [])))
     async with api(load_settings()) as client:
         started = await client.post(path, body)
         if _say_if_asked(started, as_json=as_json):
@@ -286,7 +286,7 @@ async def _print_log(client: Api, job_id: int, *, follow: bool, as_json: bool) -
             typer.echo(piece, nl=False)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter(text: str) -> tuple[str, Any]:
     """`keep_daily=7` as a name and a JSON value, or a text where it is none."""
     name, equals, value = text.partition("=")
     if not name or not equals:

@@ -10,6 +10,7 @@ from jobs.errors import InvalidRequestError
 from jobs.job_type import Policy
 from jobs.models import Setting
 from jobs.repository_fields import AbsolutePath, Channel
+from jobs.schedule.fields import ZoneName
 from jobs.types import JOB_TYPES
 
 Notify = Annotated[bool, Field(description="Takes effect with the notification channels.")]
@@ -30,6 +31,8 @@ class RuntimeSettings(BaseModel):
     notify_on_schedule_failure: Notify = True
     default_channel: Channel | None = None
     """Where a job's thread opens when neither request nor repository names a channel."""
+    default_timezone: ZoneName = "UTC"
+    """The IANA zone of a schedule that names none."""
     retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
     """How many ended jobs keep their logs. Takes effect with the retention."""
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)

@@ -8,12 +8,16 @@ from jobs.access import Principal
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who typed a command, where, and the key under which a repetition of it is recognised."""
+    """Who typed a command, where, and the key under which a repetition of it is recognised.
+
+    `timezone` is the IANA zone that the platform knows of them.
+    """
 
     principal: Principal
     origin: str
     channel: str | None
     request_key: str | None = None
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
 
-from bot.commands import confirming, starting, steering, watching
+from bot.commands import confirming, schedules, starting, steering, watching
 from bot.commands.declaration import Command
 from bot.commands.guide import help_command
 
@@ -11,6 +11,7 @@ COMMANDS: dict[str, Command] = {
         *watching.COMMANDS,
         *steering.COMMANDS,
         *confirming.COMMANDS,
+        *schedules.COMMANDS,
     )
 }
 COMMANDS["help"] = help_command(COMMANDS)

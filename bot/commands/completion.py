@@ -10,6 +10,7 @@ from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Values
 from bot.commands.lookup import may_see, visible_repositories
 from bot.commands.outcome import described
+from bot.commands.schedules import visible_schedules
 from jobs.command_words import WordType
 from jobs.database.unit import reader
 from jobs.models import Archive, Job
@@ -61,6 +62,11 @@ async def _jobs(said: Values, asker: Asker) -> list[Choice]:
     return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in seen]
 
 
+async def _schedules(said: Values, asker: Asker) -> list[Choice]:
+    del said
+    return [Choice(row.name, _label(f"{row.name}: {row.cron_expression}")) for row in await visible_schedules(asker)]
+
+
 async def _commands(said: Values, asker: Asker) -> list[Choice]:
     del said, asker
     return [Choice(name, _label(f"{name}: {command.summary}")) for name, command in COMMANDS.items()]
@@ -74,5 +80,6 @@ _OFFERS: Mapping[WordType, Callable[[Values, Asker], Awaitable[list[Choice]]]] =
     WordType.REPOSITORY: _repositories,
     WordType.ARCHIVE: _archives,
     WordType.JOB: _jobs,
+    WordType.SCHEDULE: _schedules,
     WordType.COMMAND: _commands,
 }

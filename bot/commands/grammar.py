@@ -67,7 +67,7 @@ def values_of(command: Command, words: Sequence[str]) -> dict[str, Any]:
 def checked(command: Command, values: Values) -> dict[str, Any]:
     """The values with all that the command needs, jobs and confirmations as numbers; raises `InvalidRequestError`."""
     for positional in command.positionals:
-        if positional.required and values.get(positional.name) in {None, ""}:
+        if positional.required and values.get(positional.name) in (None, ""):
             raise misused(command)
     numbered = {word.name: word for word in command.positionals if word.type in _NUMBERED}
     return {

@@ -39,8 +39,6 @@ Reference = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    timezone: ZoneName = "UTC"
-    """The IANA zone whose wall clock is meant."""
     enabled: bool = True
     catch_up: CatchUp = "one"
     """What becomes of runs that came due while nothing ran: one of them is caught up, or none."""
@@ -69,6 +67,8 @@ class NewSchedule(_Fields):
 
     cron_expression: CronText
     """Cron's five fields, or a phrase such as `every night at 2`."""
+    timezone: ZoneName | None = None
+    """The IANA zone whose wall clock is meant; without one that of the setting `default_timezone`."""
     repository: Reference | None = None
     host: HostName | None = None
     """Of a kind that works on no repository."""
@@ -80,7 +80,8 @@ class ScheduleChange(_Fields):
     """The fields to change; those not given stay as they are."""
 
     cron_expression: CronText = "0 0 * * *"
-    repository: Reference = ""
+    timezone: ZoneName = "UTC"
+    repository: Reference | None = None
     kind: Annotated[str, StringConstraints(max_length=63)] = "backup"
     name: RepositoryName = ""
 

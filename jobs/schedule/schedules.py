@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit, queue
+from jobs import audit, queue, runtime_settings
 from jobs.clock import now
 from jobs.database.unit import after_commit, unit
 from jobs.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -32,6 +32,7 @@ async def add(asker: Asker, new: NewSchedule) -> ScheduledJob:
     place = await find_place(job_type(new.kind), new.repository, new.host)
     columns = columns_of(new.model_dump(), {})
     columns["name"] = new.name or await _free_name(f"{place.repository_name or place.host}-{new.kind}".lower())
+    columns["timezone"] = new.timezone or (await runtime_settings.load()).default_timezone
     whose = {"created_by": asker.principal.subject, "created_at": now()}
     row = ScheduledJob(**columns, **whose, repository_id=place.repository_id, host=new.host)
     await _check(asker, row, place)
@@ -100,6 +101,8 @@ async def _check(asker: Asker, row: ScheduledJob, place: Place) -> None:
         raise InvalidRequestError("keep_daily", NOTHING_KEPT)
     if row.archive_name_template and place.repository_name:
         archive_glob_of(row.archive_name_template, place.repository_name)
+    if row.template is not None:
+        raise InvalidRequestError("template", f"there is no template called {row.template!r}.")
     check_jitter(row, now())
     request = request_of(row, now(), place.repository_name)
     try:

@@ -42,11 +42,16 @@ class Verdict:
 
 def first_run(schedule: ScheduledJob, after: datetime) -> datetime:
     """When the schedule runs next after `after`, jitter included; raises `InvalidRequestError`."""
-    zone = zone_named(schedule.timezone)
+    return coming(schedule, after, 1)[0]
+
+
+def coming(schedule: ScheduledJob, after: datetime, count: int = 3) -> list[datetime]:
+    """When the schedule runs after `after`, jitter included: the next `count` times; raises `InvalidRequestError`."""
     # A run whose plain time has passed may still lie ahead by its jitter.
     start = after - timedelta(seconds=schedule.jitter_s)
-    moments = upcoming(parse(schedule.cron_expression), zone, start)
-    return next(due for moment in moments if (due := _jittered(schedule, moment)) > after)
+    moments = upcoming(parse(schedule.cron_expression), zone_named(schedule.timezone), start)
+    ahead = (due for moment in moments if (due := _jittered(schedule, moment)) > after)
+    return list(islice(ahead, count))
 
 
 def turn(schedule: ScheduledJob, at: datetime) -> Turn:

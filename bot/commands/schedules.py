@@ -1,0 +1,180 @@
+"""The commands for schedules: what there is, and when it runs next; made, paused, resumed and removed."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from bot import wording
+from bot.commands.asking import Answer, Asker
+from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
+from bot.commands.grammar import quoted
+from bot.commands.lookup import may_see, repository_named
+from jobs.access import Role
+from jobs.clock import now
+from jobs.command_words import REPOSITORY, Positional, WordType
+from jobs.database.unit import reader
+from jobs.errors import InvalidRequestError, NotFoundError
+from jobs.field_errors import field_name, reason
+from jobs.models import ScheduledJob, ScheduledRun
+from jobs.repositories import Asker as Requester
+from jobs.schedule import schedules
+from jobs.schedule.fields import KEEP, NewSchedule, ScheduleChange
+from jobs.schedule.turns import coming
+
+LIST_LIMIT = 20
+SCHEDULE = Positional("schedule", WordType.SCHEDULE, "NAME", help="the schedule's name or number")
+_WHEN = Positional("when", placeholder="WHEN", many=True, help="cron's five fields, or words: `every night at 2`")
+_RULE = re.compile(r"keep[-_](hourly|daily|weekly|monthly|yearly|last)=(\d{1,6})")
+_SAID_OTHERWISE = {
+    *KEEP, "repository", "host", "cron_expression", "parameters", "run_prune_after", "run_compact_after", "channel"
+}  # fmt: skip
+_ADD_FLAGS = (
+    Flag("prune", FlagType.LIST, help="prune after the backup, and what to keep: `--prune keep-daily=7`"),
+    Flag("compact", FlagType.SWITCH, help="compact after that"),
+    Flag("set", FlagType.LIST, help="a parameter of its kind: `--set max_duration=3600`"),
+    *flags_of(NewSchedule, without=_SAID_OTHERWISE),
+)
+
+
+async def _list(asker: Asker, values: Values) -> Answer:
+    del values
+    seen = await visible_schedules(asker)
+    if not seen:
+        asker.principal.require(Role.VIEW, None, asker.channel)
+        return Answer("There is no schedule yet. Add one: `/backup schedule add REPO every night at 2`.")
+    last = await _last_runs([row.id for row in seen[:LIST_LIMIT]])
+    lines = [_line(row, last.get(row.id), asker) for row in seen[:LIST_LIMIT]]
+    return Answer("\n".join([*lines, *(["…"] if len(seen) > LIST_LIMIT else [])]))
+
+
+async def _add(asker: Asker, values: Values) -> Answer:
+    repository = await repository_named(asker, values["repository"])
+    row = await schedules.add(_requester(asker), _new(repository.name, values, asker.channel))
+    runs = (
+        ", ".join(_local(moment, row, asker) for moment in coming(row, now())) if row.enabled else "none: it is paused"
+    )
+    return Answer(f"Schedule {row.name}: {row.kind} of {repository.name}, {_when(row)}. Next runs: {runs}.")
+
+
+async def _pause(asker: Asker, values: Values) -> Answer:
+    row = await _named(asker, values["schedule"])
+    await schedules.change(_requester(asker), row.id, ScheduleChange(enabled=False))
+    return Answer(f"Schedule {row.name} is paused; `/backup schedule resume {row.name}` has it run again.")
+
+
+async def _resume(asker: Asker, values: Values) -> Answer:
+    found = await _named(asker, values["schedule"])
+    row = await schedules.change(_requester(asker), found.id, ScheduleChange(enabled=True))
+    return Answer(f"Schedule {row.name} runs again: {_next(row, asker)}.")
+
+
+async def _remove(asker: Asker, values: Values) -> Answer:
+    row = await _named(asker, values["schedule"])
+    await schedules.remove(_requester(asker), row.id)
+    return Answer(f"Schedule {row.name} is removed; its jobs stay.")
+
+
+def _new(repository: str, values: Values, channel: str | None) -> NewSchedule:
+    words = list(values["when"])
+    rules = [word for word in words if _RULE.fullmatch(word)]
+    said = {flag.name: values[flag.name] for flag in _ADD_FLAGS[3:] if flag.name in values}
+    prune = [*values.get("prune", ()), *rules]
+    fields: dict[str, Any] = {
+        **said,
+        **retention(prune),
+        "repository": repository,
+        "cron_expression": " ".join(word for word in words if word not in rules),
+        "parameters": dict(map(_parameter, values.get("set", ()))),
+        "run_prune_after": bool(prune),
+        "run_compact_after": bool(values.get("compact")),
+        "channel": channel,
+    }
+    try:
+        return NewSchedule.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise InvalidRequestError(field_name(first), reason(first)) from error
+
+
+def retention(said: Sequence[str]) -> dict[str, int]:
+    """`keep-daily=7,keep-weekly=4` as fields."""
+    rules = [rule for text in said for rule in re.split(r"[,\s]+", text) if rule]
+    found = [(rule, _RULE.fullmatch(rule)) for rule in rules]
+    if wrong := [rule for rule, match in found if match is None]:
+        raise InvalidRequestError("prune", f"{quoted(wrong[0])} is no rule; write such as `--prune keep-daily=7`.")
+    return {f"keep_{match[1]}": int(match[2]) for _, match in found if match}
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidRequestError("set", f"write NAME=VALUE, not {quoted(text)}.")
+    return name.replace("-", "_"), value
+
+
+async def visible_schedules(asker: Asker) -> list[ScheduledJob]:
+    """The schedules of repositories that the asker may see, by name."""
+    rows = await ScheduledJob.all().using_db(reader()).order_by("name").select_related("repository")
+    return [row for row in rows if may_see(asker, _repository(row))]
+
+
+async def _named(asker: Asker, reference: str) -> ScheduledJob:
+    """The schedule with this name or number, where the asker may see it."""
+    for row in await visible_schedules(asker):
+        if reference.removeprefix("#") in {row.name, str(row.id)}:
+            return row
+    raise NotFoundError(f"There is no schedule {quoted(reference)}. `/backup schedule list` shows those there are.")
+
+
+async def _last_runs(ids: Sequence[int]) -> Mapping[int, ScheduledRun]:
+    """The newest run of each schedule that has become something."""
+    newest: dict[int, ScheduledRun] = {}
+    for number in ids:
+        if found := await ScheduledRun.filter(scheduled_job_id=number).using_db(reader()).order_by("-id").first():
+            newest[number] = found
+    return newest
+
+
+def _line(row: ScheduledJob, last: ScheduledRun | None, asker: Asker) -> str:
+    of = _repository(row) or row.host
+    return f"{row.name}: {row.kind} of {of}, {_when(row)}, {_next(row, asker)}{_became(last, row, asker)}"
+
+
+def _became(run: ScheduledRun | None, row: ScheduledJob, asker: Asker) -> str:
+    if run is None:
+        return ""
+    job = f" #{run.job_id}" if run.job_id else ""
+    why = f" ({run.reason})" if run.reason else ""
+    return f"; last {_local(run.planned_at, row, asker)}: {run.state}{job}{why}"
+
+
+def _when(row: ScheduledJob) -> str:
+    return f"`{row.cron_expression}` {row.timezone}"
+
+
+def _next(row: ScheduledJob, asker: Asker) -> str:
+    return f"next {_local(row.next_run, row, asker)}" if row.next_run else "paused"
+
+
+def _local(moment: Any, row: ScheduledJob, asker: Asker) -> str:
+    return wording.local(moment, ZoneInfo(asker.timezone or row.timezone))
+
+
+def _repository(row: ScheduledJob) -> str | None:
+    return row.repository.name if row.repository else None
+
+
+def _requester(asker: Asker) -> Requester:
+    return Requester(asker.principal, asker.origin, asker.channel)
+
+
+COMMANDS = (
+    Command("schedule list", "shows the schedules", _list),
+    Command("schedule add", "has a job run by itself", _add, Role.OPERATE, (REPOSITORY, _WHEN), _ADD_FLAGS),
+    Command("schedule pause", "has a schedule rest", _pause, Role.OPERATE, (SCHEDULE,)),
+    Command("schedule resume", "has it run again", _resume, Role.OPERATE, (SCHEDULE,)),
+    Command("schedule remove", "forgets a schedule", _remove, Role.OPERATE, (SCHEDULE,)),
+)
