@@ -12,7 +12,7 @@ from jobs.access import Principal, Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from jobs.lanes import lane_at
-from jobs.models import Host, Job, Repository, RoleBinding, Subscription
+from jobs.models import Hook, Host, Job, Repository, RoleBinding, Subscription
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
 from jobs.secrets import seal
 from jobs.submit import JobRequest, accept_within
@@ -122,6 +122,7 @@ async def _rename_in_lists(name: str, new_name: str | None) -> dict[str, list[in
         if name in (names := subscription.repositories or []):
             subscription.repositories = _renamed(names, name, new_name)
             await subscription.save(update_fields=["repositories"])
+    await Hook.filter(repository_name=name).update(repository_name=new_name)
     return {"role_bindings": touched} if touched else {}
 
 

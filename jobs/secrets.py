@@ -102,6 +102,13 @@ class SecretBox:
             raise SecretUnreadableError("An encrypted secret is damaged. Give it again.") from error
 
 
+def required(box: SecretBox | None) -> SecretBox:
+    """The box; raises `SecretUnreadableError` where this process was given none."""
+    if box is None:
+        raise SecretUnreadableError("There is no LOCUTUS_SECRET_KEY here.")
+    return box
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read; of several writers at once the first wins, the rest keep its file."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     host: str = Field(default_factory=socket.gethostname, validation_alias=_own("HOST"), min_length=1, max_length=255)
     bind: str = Field("127.0.0.1:8484", validation_alias=_own("BIND"))
     public_url: WebAddress = Field("", validation_alias=_own("PUBLIC_URL"))
+    trusted_proxies: str = Field("", validation_alias=_own("TRUSTED_PROXIES"))
     secret_key: SecretStr | None = Field(None, validation_alias=_own("SECRET_KEY"))
     admin_token: Token = Field(None, validation_alias=_own("ADMIN_TOKEN"))
     max_jobs: int = Field(4, ge=1, le=1000, validation_alias=_own("MAX_JOBS"))
@@ -189,6 +190,15 @@ class Settings(BaseSettings):
             raise ValueError("give an address and a port, such as 127.0.0.1:8484")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            _networks_in(value)
+        except ValueError:
+            raise ValueError("give addresses or networks with commas between, such as 10.0.0.5,192.0.2.0/24") from None
+        return value
+
     @field_validator("database_url_setting")
     @classmethod
     def _known_database(cls, value: str) -> str:
@@ -229,9 +239,18 @@ class Settings(BaseSettings):
         return f"http://{_reachable(host.strip('[]'))}:{port}"
 
     @property
+    def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Where the proxies stand that are believed when they say whose request they pass on."""
+        return _networks_in(self.trusted_proxies)
+
+    @property
     def runs(self) -> Path:
         """Where the run directories of this host stand."""
         return self.data_dir / "runs"
+
+
+def _networks_in(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _reachable(host: str) -> str:

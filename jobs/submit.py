@@ -151,14 +151,15 @@ async def _first_job(request: JobRequest) -> Job | None:
     if not request.request_key:
         return None
     job = await Job.get_or_none(request_key=request.request_key)
-    if job is not None and not _asks_for(request, job):
+    if job is not None and not asks_for(request, job):
         raise InvalidRequestError(
             IDEMPOTENCY_KEY, f"job #{job.id} was asked for with this key, and it does other work. Use a new key."
         )
     return job
 
 
-def _asks_for(request: JobRequest, job: Job) -> bool:
+def asks_for(request: JobRequest, job: Job) -> bool:
+    """Whether the job does what the request asks for; raises `InvalidRequestError` for parameters that nothing can."""
     if request.kind != job.kind or not _names(request, job):
         return False
     return _parameters(job_type(job.kind).parameters.model_validate, request.parameters) == job.parameters

@@ -9,12 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from jobs.access import Principal
-from webhooks import health, metrics, openapi
+from jobs.database.group import GroupCommit
+from webhooks import health, inbound, metrics, openapi
 from webhooks.api import (
     audit,
     confirmations,
     console,
     events,
+    hooks,
     hosts,
     job_kinds,
     jobs,
@@ -55,6 +57,8 @@ ROUTES: tuple[Route, ...] = (
     *scheduled_jobs.ROUTES,
     *tokens.ROUTES,
     *role_bindings.ROUTES,
+    *hooks.ROUTES,
+    *inbound.ROUTES,
     *subscriptions.ROUTES,
     *settings.ROUTES,
     *hosts.ROUTES,
@@ -74,6 +78,7 @@ def gateway(context: GatewayContext, *, local: Principal | None = None) -> web.A
     """The application. With `local`, requests without a token are that principal's: for a private socket only."""
     app = web.Application(middlewares=[problems], client_max_size=GREATEST_BODY)
     app[CONTEXT] = context
+    app[inbound.GROUP] = GroupCommit()
 
     async def know_the_admin(app: web.Application) -> AsyncIterator[None]:
         token = await asyncio.to_thread(load_admin_token, context.settings)

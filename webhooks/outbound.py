@@ -13,7 +13,7 @@ from yarl import URL
 
 from jobs.delivery import Answer
 from webhooks.guarded_resolver import OwnThreadsResolver, PrivateTargetError, open_public_socket
-from webhooks.signatures import UnusableSecretError, signature
+from webhooks.signatures.signing import UnusableSecretError, signature
 
 CONCURRENCY = 20
 TIMEOUT_S = 20.0

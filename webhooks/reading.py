@@ -21,7 +21,7 @@ async def read_body(request: web.Request, model: type[M], ignored: Iterable[str]
 
     Raises a 400 problem for what is no JSON, 408 for a body that takes longer than 10 s, 422 with the fields' names.
     """
-    given = _parsed(await _received(request))
+    given = from_body(await read_raw(request))
     if isinstance(given, dict):
         for name in ignored:
             given.pop(name, None)
@@ -38,7 +38,8 @@ def read_query(request: web.Request, model: type[M]) -> M:
     return _checked(model, dict(request.query), "query")
 
 
-async def _received(request: web.Request) -> bytes:
+async def read_raw(request: web.Request) -> bytes:
+    """The body as it came; raises a 408 problem for one that takes longer than 10 s, 413 for one that is too large."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
@@ -47,7 +48,8 @@ async def _received(request: web.Request) -> bytes:
         raise HttpProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
 
 
-def _parsed(raw: bytes) -> Any:
+def from_body(raw: bytes) -> Any:
+    """The JSON value of a body, of an empty one an empty object; raises a 400 problem for what is no JSON."""
     try:
         given = from_json(raw or b"{}", allow_inf_nan=False)
     except ValueError as error:

@@ -97,8 +97,9 @@ class Deliveries:
 
     async def _send(self, claim: Claim) -> Answer:
         subscription: Subscription = claim.delivery.subscription
+        stored = (subscription.secret, subscription.second_secret)
         try:
-            secret = self._box.decrypt(subscription.secret)
+            secret = " ".join(self._box.decrypt(each) for each in stored if each)
         except SecretUnreadableError as error:
             return Answer(None, str(error))
         return await self._sender.send(subscription.url, secret, claim.delivery.webhook_id, self._now(), claim.body)

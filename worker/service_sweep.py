@@ -16,6 +16,7 @@ from jobs import hosts, queue
 from jobs.claim import is_due
 from jobs.clock import now
 from jobs.database.unit import reader, unit
+from jobs.expiry import expire
 from jobs.hosts import SILENT_AFTER
 from jobs.models import Host, Job
 from jobs.view import JobStatus
@@ -68,7 +69,7 @@ class ServiceSweep:
             await asyncio.sleep(self._interval_s)
 
     async def sweep(self) -> None:
-        """Say who is silent, give up the jobs of the lost, wake who has work."""
+        """Say who is silent, give up the jobs of the lost, wake who has work, let go of what is old."""
         found = await Host.all().using_db(reader())
         self._watch.look(found, time.monotonic())
         self._say_who_is_silent(found)
@@ -76,6 +77,7 @@ class ServiceSweep:
             if self._is_lost(host):
                 await _guarded("give_up", _give_up(host))
         await _guarded("wake", _wake(found))
+        await _guarded("expire", expire())
 
     def _say_who_is_silent(self, found: Sequence[Host]) -> None:
         silent = {host.name: host for host in found if self._is_silent_for(host, SILENT_AFTER)}

@@ -8,6 +8,7 @@ from jobs.models.access import ApiToken, AuditEntry, RoleBinding
 from jobs.models.chat import ChatMessage, ConsoleMessage
 from jobs.models.confirmations import Confirmation
 from jobs.models.events import EventEntry
+from jobs.models.hooks import DELIVERY_ID_LENGTH, Hook, HookDelivery
 from jobs.models.hosts import Host
 from jobs.models.jobs import Job, LogChunk
 from jobs.models.leases import Lease
@@ -18,6 +19,7 @@ from jobs.models.settings import Setting
 from jobs.models.webhooks import Delivery, Subscription
 
 __all__ = [
+    "DELIVERY_ID_LENGTH",
     "NAME_LENGTH",
     "SUBJECT_LENGTH",
     "ApiToken",
@@ -28,6 +30,8 @@ __all__ = [
     "ConsoleMessage",
     "Delivery",
     "EventEntry",
+    "Hook",
+    "HookDelivery",
     "Host",
     "Job",
     "Lease",

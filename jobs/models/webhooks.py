@@ -5,11 +5,12 @@ from tortoise.indexes import Index
 
 
 class Subscription(Model):
-    """An endpoint that wants completion webhooks. `secret` is encrypted."""
+    """An endpoint that wants completion webhooks. Each of the secrets is encrypted, and signs."""
 
     id = fields.IntField(primary_key=True)
     url = fields.TextField()
     secret = fields.TextField()
+    second_secret = fields.TextField(null=True)
     events: list[str] = fields.JSONField[list[str]](default=list)
     repositories: list[str] | None = fields.JSONField[list[str] | None](null=True)
     enabled = fields.BooleanField(default=True, db_default=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from jobs.clock import now
-from webhooks.signatures import UnusableSecretError, signature
+from webhooks.signatures.signing import UnusableSecretError, signature
 
 
 def secret_of(raw):

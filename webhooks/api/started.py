@@ -25,9 +25,14 @@ class Started(BaseModel):
 
 def started(call: Call[Any, Any], job: Job) -> Answer:
     """202 with the job and where to look at it."""
-    url = f"{call.context.settings.base_url}/api/jobs/{job.id}"
-    body = Started(job_id=job.id, status=job.status, status_url=url, wait_url=f"{url}?wait={GREATEST_WAIT_S}")
-    return Answer(body, headers={"Location": url}, status=HTTPStatus.ACCEPTED)
+    body = started_body(call, job.id, job.status)
+    return Answer(body, headers={"Location": body.status_url}, status=HTTPStatus.ACCEPTED)
+
+
+def started_body(call: Call[Any, Any], job_id: int, status: str) -> Started:
+    """The job with its addresses."""
+    url = f"{call.context.settings.base_url}/api/jobs/{job_id}"
+    return Started(job_id=job_id, status=status, status_url=url, wait_url=f"{url}?wait={GREATEST_WAIT_S}")
 
 
 def request_key(call: Call[Any, Any]) -> str | None:

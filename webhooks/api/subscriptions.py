@@ -1,8 +1,5 @@
 """Subscriptions: endpoints that want completion webhooks, and the secrets that sign these (Standard Webhooks)."""
 
-import base64
-import binascii
-import secrets
 import socket
 from contextlib import suppress
 from datetime import datetime
@@ -15,36 +12,20 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstrai
 
 from jobs.access import Role
 from jobs.database.unit import unit
-from jobs.errors import ConflictError, InvalidRequestError
+from jobs.errors import InvalidRequestError
 from jobs.events import EventName
 from jobs.models import Subscription
 from webhooks.api.fields import Body, RepositoryNames
 from webhooks.api.made import made
+from webhooks.api.rotation import rotation
+from webhooks.api.stored_secrets import SigningSecret, encrypted, is_signing_secret, new_signing_secret
 from webhooks.guarded_resolver import is_public
 from webhooks.resource import Resource
 from webhooks.route import Answer, Call, Route
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's prefix, not a secret
-SECRET_BYTES = range(24, 65)
 URL_LENGTH = 2048
 
 ENDS: tuple[EventName, ...] = ("job.completed", "job.failed", "job.cancelled")
-
-
-def new_secret() -> str:
-    """A fresh signing secret of 256 random bits."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def _secret(given: SecretStr) -> SecretStr:
-    text = given.get_secret_value()
-    try:
-        raw = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if not text.startswith(SECRET_PREFIX) or len(raw) not in SECRET_BYTES:
-        raise ValueError("a secret is whsec_ and 24 to 64 bytes in base64; leave it out and one is made")
-    return given
 
 
 def _url(text: str) -> str:
@@ -62,7 +43,6 @@ def _url(text: str) -> str:
 
 
 Url = Annotated[str, StringConstraints(max_length=URL_LENGTH), AfterValidator(_url)]
-Secret = Annotated[SecretStr, Field(max_length=200), AfterValidator(_secret)]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=10)]
 
 
@@ -70,24 +50,29 @@ class NewSubscription(Body):
     """An endpoint; without a secret one is made, without repositories it hears of all of them."""
 
     url: Url
-    secret: Secret | None = None
+    secret: SigningSecret | None = None
     events: Events = Field(default_factory=lambda: list(ENDS))
     repositories: RepositoryNames | None = None
     enabled: bool = True
 
 
 class SubscriptionChange(Body):
-    """The fields to change; switching it on again forgets why it was switched off."""
+    """The fields to change; switching it on again forgets why it was switched off. `second_secret` can only be ended,
+    with null.
+    """
 
     url: Url = ""
-    secret: Secret = SecretStr("")
+    secret: SigningSecret = SecretStr("")
+    second_secret: None = None
     events: Events = Field(default_factory=lambda: list(ENDS))
     repositories: RepositoryNames | None = None
     enabled: bool = True
 
 
 class SubscriptionAnswer(BaseModel):
-    """A subscription without its secret. `repositories` is empty when all that it named were removed."""
+    """A subscription without its secrets; with `two_secrets` it signs by both. `repositories` is empty when all that it
+    named were removed.
+    """
 
     id: int
     url: str
@@ -95,6 +80,7 @@ class SubscriptionAnswer(BaseModel):
     repositories: list[str] | None
     enabled: bool
     disabled_reason: str | None
+    two_secrets: bool
     created_at: datetime
 
 
@@ -106,7 +92,8 @@ class MadeSubscription(SubscriptionAnswer):
 
 def present(row: Subscription) -> SubscriptionAnswer:
     """The row as it is answered."""
-    return SubscriptionAnswer.model_validate(row, from_attributes=True)
+    columns = {name: getattr(row, name) for name in SubscriptionAnswer.model_fields.keys() - {"two_secrets"}}
+    return SubscriptionAnswer(**columns, two_secrets=row.second_secret is not None)
 
 
 SUBSCRIPTIONS = Resource("/api/subscriptions", "subscription", Subscription, SubscriptionAnswer, present)
@@ -115,9 +102,9 @@ SUBSCRIPTIONS = Resource("/api/subscriptions", "subscription", Subscription, Sub
 async def subscribe(call: Call[NewSubscription, None]) -> Answer:
     """Add an endpoint."""
     _require_public(call, call.body.url)
-    fresh = None if call.body.secret else new_secret()
+    fresh = None if call.body.secret else new_signing_secret()
     secret = call.body.secret.get_secret_value() if call.body.secret else str(fresh)
-    row = await unit(partial(_subscribe, call, _encrypted(call, secret)))
+    row = await unit(partial(_subscribe, call, encrypted(call, secret)))
     return made(call, f"{SUBSCRIPTIONS.path}/{row.id}", MadeSubscription(**present(row).model_dump(), secret=fresh))
 
 
@@ -138,7 +125,7 @@ async def _alter(call: Call[SubscriptionChange, None]) -> Subscription:
     row = await SUBSCRIPTIONS.find(call.id)
     given = call.body.model_dump(exclude_unset=True, exclude={"secret"})
     if "secret" in call.body.model_fields_set:
-        given["secret"] = _encrypted(call, call.body.secret.get_secret_value())
+        given["secret"] = encrypted(call, call.body.secret.get_secret_value())
     if given.get("enabled"):
         given["disabled_reason"] = None
     if given:
@@ -146,6 +133,13 @@ async def _alter(call: Call[SubscriptionChange, None]) -> Subscription:
         await row.update_from_dict(given).save(update_fields=list(given))
     await SUBSCRIPTIONS.record(call, "change", row, fields=sorted(call.body.model_fields_set))
     return row
+
+
+def _secret_for(row: Subscription, given: str | None) -> str:
+    del row
+    if given is not None and not is_signing_secret(given):
+        raise InvalidRequestError("secret", "give whsec_ and 24 to 64 bytes in base64, or leave it out.")
+    return given or new_signing_secret()
 
 
 def _require_public(call: Call[Any, Any], url: str) -> None:
@@ -166,12 +160,6 @@ def _literal_address(host: str) -> str | None:
     return host if ":" in host else None
 
 
-def _encrypted(call: Call[Any, None], secret: str) -> str:
-    if call.context.secrets is None:
-        raise ConflictError("Secrets can't be stored: this gateway has no LOCUTUS_SECRET_KEY. Set it and start again.")
-    return call.context.secrets.encrypt(secret)
-
-
 ROUTES = (
     SUBSCRIPTIONS.listing(),
     Route(
@@ -184,4 +172,5 @@ ROUTES = (
         body=SubscriptionChange, answer=SubscriptionAnswer,
     ),
     SUBSCRIPTIONS.removal(),
+    rotation(SUBSCRIPTIONS, _secret_for),
 )  # fmt: skip
