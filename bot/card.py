@@ -174,15 +174,20 @@ def _running(job: JobView, words: KindWords | None, now: datetime, situation: tu
 
 def _title(job: JobView, words: KindWords | None) -> str:
     noun = words.noun if words else _name(job)
-    if job.repository is None:
+    if job.repository is None and job.subject is None:
         return f"{noun} on {_short(job.host)}"
-    return f"{noun} {words.preposition if words else 'of'} {_short(job.repository)}"
+    return f"{noun} {words.preposition if words else 'of'} {_what(job)}"
 
 
 def _running_title(job: JobView, words: KindWords | None) -> str:
-    if words is None:
-        return _title(job, words)
-    return f"{words.running} {_short(job.repository)}" if job.repository else f"{words.running} on {_short(job.host)}"
+    return f"{words.running} {_what(job)}" if words else _title(job, words)
+
+
+def _what(job: JobView) -> str:
+    """`photos`; of a host's own job `tree on nas-1`, or `on nas-1`."""
+    if job.repository is not None:
+        return _short(job.repository)
+    return " ".join((*([_short(job.subject)] if job.subject else []), "on", _short(job.host)))
 
 
 def _name(job: JobView) -> str:

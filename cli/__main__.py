@@ -13,6 +13,7 @@ from cli.grant import grant
 from cli.jobs import jobs, run
 from cli.openapi import openapi
 from cli.output import MISUSED, note
+from cli.packages import packages
 from cli.repo import repo
 from cli.schedule import schedule
 from cli.serve import gateway, migrate, up, worker
@@ -34,6 +35,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")
 app.add_typer(schedule, name="schedule")
+app.add_typer(packages, name="packages")
 app.add_typer(token, name="token")
 app.add_typer(slack, name="slack")
 

@@ -38,7 +38,11 @@ from jobs.view import JobStatus, JobView
 LONGEST_WAIT_S = 60
 LIVE_WAIT_S = 0.5
 DEFAULT_LIMIT = 20
-STARTABLE = {kind: start for kind, job_type in sorted(JOB_TYPES.items()) if (start := job_type.routes.start)}
+STARTABLE = {
+    kind: start
+    for kind, job_type in sorted(JOB_TYPES.items())
+    if (start := job_type.routes.start) and job_type.needs_repository
+}
 """Where each kind is started."""
 
 jobs = typer.Typer(help="Look at jobs, cancel them, run them again.")

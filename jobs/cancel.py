@@ -57,5 +57,5 @@ def _require_cancellable(job: Job) -> None:
         return
     raise ConflictError(
         f"Job #{job.id} can't be cancelled any more: {kind.words.noun.lower()} {kind.words.preposition} "
-        f"{job.repository_name or job.host} has come too far. Wait for its end."
+        f"{job.repository_name or job.host}: {kind.too_late}. Wait for its end."
     )

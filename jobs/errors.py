@@ -24,5 +24,13 @@ class ForbiddenError(RequestRefusedError):
     """The asker lacks the right: an administrator can grant it."""
 
 
+class RateLimitedError(RequestRefusedError):
+    """Too much was asked for lately: `retry_after_s` says when to ask again."""
+
+    def __init__(self, sentence: str, retry_after_s: int) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
 class ConflictError(RequestRefusedError):
     """The request contradicts what exists already: look at it first."""

@@ -7,12 +7,14 @@ elsewhere, the same for all types.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from jobs.access import Role
 from jobs.borg.events import Event
+from jobs.borg.outcome import Diagnosis as BorgDiagnosis
+from jobs.borg.outcome import Outcome
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.command_words import REPOSITORY, Positional
 from jobs.view import Progress
@@ -80,6 +82,8 @@ class Policy:
     """Directories below which `operate` may restore."""
     package_allowlist: tuple[str, ...] = ()
     """The packages that may be installed; empty: any."""
+    package_installs_per_hour: int = 0
+    """On one host; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,24 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
+class InstalledPackage:
+    """A Debian package on a host, as dpkg tells of it."""
+
+    name: str
+    version: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What a run that succeeded left behind: final figures, an archive, new values of the repository's columns."""
+    """What a run that succeeded left behind: final figures, an archive, new values of the repository's columns, a
+    package on the host.
+    """
 
     progress: Progress = field(default_factory=Progress)
     archive: ArchiveStatistics | None = None
     repository: Mapping[str, Any] = field(default_factory=dict)
+    package: InstalledPackage | None = None
     removed: frozenset[str] = frozenset()
     """The borg ids of the archives that are gone since."""
     done: bool = True
@@ -127,6 +143,19 @@ class RetryPolicy:
         return delay_s * (1 + self.jitter * (2 * random - 1))
 
 
+class Diagnosis(Protocol):
+    """Takes in a command's log while it is read, and says at the end what it meant."""
+
+    @property
+    def warned(self) -> bool: ...
+
+    def feed(self, event: Event) -> None: ...
+
+    def outcome(self, exit_status: int, *, repository: str, location: str) -> Outcome: ...
+
+    def unstarted(self, number: int, program: str) -> Outcome: ...
+
+
 class JobType(ABC):
     """Derive once per kind; the instance in `jobs.types.JOB_TYPES` gives command, route, right, card and tests."""
 
@@ -146,6 +175,10 @@ class JobType(ABC):
     timeout_s: ClassVar[float] = 7 * 86_400.0
     interrupt_first: ClassVar[bool] = False
     """Whether a cancel begins with SIGINT, which `borg create` answers with a checkpoint."""
+    terminate_patience_s: ClassVar[float] = 10.0
+    """How long it may go on after SIGTERM, before it is killed."""
+    too_late: ClassVar[str] = "it has come too far"
+    """Why a run that is not `cancellable` any more goes on."""
     makes_archive: ClassVar[bool] = False
     removes_archives: ClassVar[bool] = False
     """Whether it removes archives: then `scope` says which, and it is refused where others' would go too."""
@@ -175,10 +208,24 @@ class JobType(ABC):
         del event
         return progress
 
+    def diagnosis(self) -> Diagnosis:
+        """What judges a run by its log and exit status."""
+        return BorgDiagnosis()
+
     def working_directory(self, run: Run) -> str:
         """Where the command runs; it must exist by then."""
         del run
         return "/"
+
+    def subject(self, parameters: Mapping[str, Any]) -> str | None:
+        """What it is about beside its repository or host, such as a package's name."""
+        del parameters
+        return None
+
+    def hourly_limit(self, policy: Policy) -> int:
+        """How many may be asked for on one host within an hour; 0: any number."""
+        del policy
+        return 0
 
     def role_for(self, parameters: Mapping[str, Any], policy: Policy) -> Role:
         """The right that a request with these parameters takes; never less than `role`."""

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from jobs.clock import now
 from jobs.models import Job
+from jobs.types import JOB_TYPES
 from jobs.view import JobStatus, JobView, Progress, Standing
 
 PRIORITIES = {"high": 1, "normal": 0, "low": -1}
@@ -21,6 +22,7 @@ def view(job: Job, standing: Standing = _UNKNOWN, *, base_url: str = "") -> JobV
         kind=job.kind,
         status=JobStatus(job.status),
         repository=job.repository_name,
+        subject=_subject(job),
         host=job.host,
         progress=Progress.model_validate(job.progress),
         warnings=job.warnings,
@@ -47,6 +49,11 @@ def view(job: Job, standing: Standing = _UNKNOWN, *, base_url: str = "") -> JobV
         completed_at=job.completed_at,
         duration_s=_duration_s(job.started_at, job.completed_at),
     )
+
+
+def _subject(job: Job) -> str | None:
+    kind = JOB_TYPES.get(job.kind)
+    return kind.subject(job.parameters) if kind else None
 
 
 def _duration_s(started: datetime | None, completed: datetime | None) -> float | None:

@@ -38,7 +38,7 @@ class RuntimeSettings(BaseModel):
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
     """Running jobs of a kind on one host; a kind that is not named has no limit of its own."""
     package_installs_per_hour: int = Field(default=3, ge=0, le=1000)
-    """On one host; 0: no limit. Takes effect with the package installs."""
+    """On one host; 0: no limit."""
     restore_roots: list[AbsolutePath] = Field(default_factory=list, max_length=100)
     """Directories of the hosts below which the role `operate` may restore; elsewhere it takes `administer`."""
     package_allowlist: list[str] = Field(default_factory=list, max_length=1000)
@@ -49,7 +49,11 @@ class RuntimeSettings(BaseModel):
     @property
     def policy(self) -> Policy:
         """What job types go by when they check a request."""
-        return Policy(restore_roots=tuple(self.restore_roots), package_allowlist=tuple(self.package_allowlist))
+        return Policy(
+            restore_roots=tuple(self.restore_roots),
+            package_allowlist=tuple(self.package_allowlist),
+            package_installs_per_hour=self.package_installs_per_hour,
+        )
 
 
 async def load() -> RuntimeSettings:

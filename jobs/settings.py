@@ -21,6 +21,8 @@ from jobs.field_errors import reason
 
 MINIMUM_SECRET_LENGTH = 32
 MINIMUM_ADMIN_TOKEN_LENGTH = 8
+INSTALL_PACKAGE = Path("/usr/local/lib/locutus/install-package")
+"""Where deploy/sudoers expects it: a copy that root alone can change."""
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 WEB_ADDRESS = re.compile(r"https?://([\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^\s?#]*)?", re.IGNORECASE)
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -140,6 +142,7 @@ class Settings(BaseSettings):
         timedelta(hours=24), ge=timedelta(seconds=1), validation_alias=_own("HOST_LOST_AFTER")
     )
     borg: str = Field("borg", validation_alias=_own("BORG"))
+    install_package: Path = Field(INSTALL_PACKAGE, validation_alias=_own("INSTALL_PACKAGE"))
     url: WebAddress = Field("", validation_alias=_own("URL"))
     token: Token = Field(None, validation_alias=_own("TOKEN"))
     allow_private_webhook_targets: bool = Field(False, validation_alias=_own("ALLOW_PRIVATE_WEBHOOK_TARGETS"))

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit, lifecycle, runtime_settings
+from jobs import audit, hourly_limit, lifecycle, runtime_settings
 from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
@@ -246,6 +246,7 @@ def _parameters(validate: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _accept(request: JobRequest, new: NewJob) -> Job:
+    await hourly_limit.keep(new)
     job = await lifecycle.create(new)
     # The new row's foreign key holds the repository's as it is (PostgreSQL): a change came before this look, or waits.
     unchanged = Repository.filter(id=new.repository_id, name=new.repository_name, host=new.host, lane=new.lane)

@@ -88,6 +88,8 @@ class JobView(BaseModel):
     kind: str
     status: JobStatus
     repository: str | None
+    subject: str | None = None
+    """What it is about beside its repository or host, such as the package to install."""
     host: str
     progress: Progress
     warnings: int

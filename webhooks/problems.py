@@ -9,7 +9,14 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from jobs.database.connection import is_away
-from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, RequestRefusedError
+from jobs.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitedError,
+    RequestRefusedError,
+)
 from jobs.field_errors import field_name, reason
 
 MEDIA_TYPE = "application/problem+json"
@@ -18,6 +25,7 @@ STATUS_OF: Mapping[type[RequestRefusedError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     ForbiddenError: HTTPStatus.FORBIDDEN,
     ConflictError: HTTPStatus.CONFLICT,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
 }
 ANSWER_BEGUN: web.RequestKey[bool] = web.RequestKey("answer_begun", bool)
 
@@ -106,7 +114,7 @@ def _respond(error: Exception, request: web.Request, request_id: str) -> web.Res
 def _problem(error: Exception, request: web.Request) -> tuple[Problem, Mapping[str, str]]:
     match error:
         case RequestRefusedError():
-            return _refusal(error), {}
+            return _refusal(error), _when_again(error)
         case InvalidFieldsError():
             return _invalid(error.errors), {}
         case HttpProblemError():
@@ -119,6 +127,10 @@ def _problem(error: Exception, request: web.Request) -> tuple[Problem, Mapping[s
         case _:
             detail = "Something went wrong here. The gateway's log has the details under this request_id."
             return _made(HTTPStatus.INTERNAL_SERVER_ERROR, detail), {}
+
+
+def _when_again(error: RequestRefusedError) -> Mapping[str, str]:
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, RateLimitedError) else {}
 
 
 def _refusal(error: RequestRefusedError) -> Problem:

@@ -5,7 +5,7 @@ output.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from jobs.borg.outcome import TRANSIENT, Outcome, Verdict, spawn_failure, what_happened
+from jobs.borg.outcome import TRANSIENT, Outcome, Verdict, what_happened
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.job_type import Result, RetryPolicy
 from jobs.lifecycle import Ending, Failure
@@ -45,7 +45,7 @@ class NextTry:
 
 def conclude(following: Following, record: Exit) -> Conclusion:
     """The job's end by its exit record; blocking, as it reads the output of a success."""
-    conclusion = _conclude(following, record, _footer(record))
+    conclusion = _conclude(following, record, _footer(following, record))
     ended_at = datetime.fromtimestamp(record.ended_at, UTC)
     return replace(conclusion, ending=replace(conclusion.ending, ended_at=ended_at))
 
@@ -125,17 +125,19 @@ def failed(following: Following, code: str | None, sentence: str | None) -> Endi
 
 
 def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
-    if record.reason is ExitReason.CANCELLED:
+    # Whoever came too late with an end has changed nothing: the command went on to its own.
+    unstoppable = record.code is not None and not following.kind.cancellable(following.progress)
+    if record.reason is ExitReason.CANCELLED and not unstoppable:
         # A phase in which it was is none any more; what is told of the lock takes its place.
         progress = following.progress.model_copy(update={"progress_message": None})
         return Conclusion(Ending(JobStatus.CANCELLED, progress=progress), footer, stopped=record.code is not None)
-    if record.reason is ExitReason.TIMEOUT:
+    if record.reason is ExitReason.TIMEOUT and not unstoppable:
         hours = following.kind.timeout_s / 3600
         noun = following.kind.words.noun
         sentence = f"{noun} took longer than {hours:g} h and was stopped. Run it again when it can finish."
         return Conclusion(failed(following, "timeout", sentence), footer, stopped=True)
     if record.reason is ExitReason.SPAWN_FAILED:
-        outcome = spawn_failure(record.errno or 0, following.directory.specification().argv[0])
+        outcome = following.reader.diagnosis.unstarted(record.errno or 0, following.directory.specification().argv[0])
     else:
         outcome = _outcome(following, record.code or 0)
     if outcome.verdict not in {Verdict.SUCCESS, Verdict.WARNING}:
@@ -148,8 +150,9 @@ def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusio
     try:
         result = following.kind.read_result(following.run, following.reader.read_stdout(), following.progress)
     except (ValueError, OSError) as error:
+        program, thing = following.kind.program, "archive" if following.kind.makes_archive else "log"
         sentence = (
-            f"borg ended well, but its result can't be read ({error}). Look at the archive before you rely on it."
+            f"{program} ended well, but its result can't be read ({error}). Look at the {thing} before you rely on it."
         )
         return Conclusion(failed(following, RESULT_UNREADABLE, sentence), footer)
     return Conclusion(_completed(following, result, outcome), footer, result)
@@ -176,8 +179,8 @@ def _final(following: Following, result: Result) -> Progress:
     return result.progress.model_copy(update=kept)
 
 
-def _footer(record: Exit) -> str:
-    status = "borg did not run" if record.code is None else f"exit status {record.code}"
+def _footer(following: Following, record: Exit) -> str:
+    status = f"{following.kind.program} did not run" if record.code is None else f"exit status {record.code}"
     lasted = "" if record.duration_s is None else f" after {record.duration_s:.1f} s"
     lost = f"; {record.lost_bytes:,} bytes of the log could not be written" if record.lost_bytes else ""
     return f"Locutus: {record.reason}, {status}{lasted}{lost}\n"

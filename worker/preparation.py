@@ -101,6 +101,7 @@ def _specification(job: Job, kind: JobType, run: Run, argv: tuple[str, ...]) -> 
         timeout_s=kind.timeout_s,
         start_before_s=time.clock_gettime(time.CLOCK_BOOTTIME) + START_WITHIN_S,
         interrupt_first=kind.interrupt_first,
+        terminate_patience_s=kind.terminate_patience_s,
         working_directory=kind.working_directory(run),
     )
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from jobs import archives, lanes, lifecycle, log_store
+from jobs import archives, lanes, lifecycle, log_store, packages
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.claim import Claimant
 from jobs.clock import now
@@ -291,6 +291,8 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
     job, result = following.job, conclusion.result
     await following.store_text()
     ended = await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
+    if result is not None and result.package is not None:
+        await packages.record(job, result.package)
     if result is None or job.repository_id is None:
         return
     if borg_id := result.repository.get("borg_id"):

@@ -5,7 +5,6 @@ Everything here blocks on the disk: called in a thread, by one caller at a time.
 
 from jobs.borg.events import parse_event
 from jobs.borg.log_text import readable
-from jobs.borg.outcome import Diagnosis
 from jobs.job_type import JobType
 from jobs.view import Progress
 from worker.run_directory import RunDirectory
@@ -19,7 +18,7 @@ class RunReader:
     """Follows one run's files from their beginning, so that an adopted run gets the same diagnosis."""
 
     def __init__(self, run: RunDirectory, job_type: JobType) -> None:
-        self.diagnosis = Diagnosis()
+        self.diagnosis = job_type.diagnosis()
         self.progress = Progress()
         self._run = run
         self._job_type = job_type

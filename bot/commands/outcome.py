@@ -29,7 +29,8 @@ def described(job: Job) -> str:
     """`backup of photos on nas-1`."""
     kind = JOB_TYPES.get(job.kind)
     noun = kind.words.noun.lower() if kind else job.kind
-    of = f" {kind.words.preposition if kind else 'of'} {job.repository_name}" if job.repository_name else ""
+    what = job.repository_name or (kind.subject(job.parameters) if kind else None)
+    of = f" {kind.words.preposition if kind else 'of'} {what}" if what else ""
     return f"{noun}{of} on {job.host}"
 
 

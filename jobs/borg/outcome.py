@@ -195,6 +195,10 @@ class Diagnosis:
         warnings = max(self._warnings, code in WARNINGS)
         return Outcome(_verdict(code), code, _sentence(code, detail, repository, location), warnings)
 
+    def unstarted(self, number: int, program: str) -> Outcome:
+        """Judge a start that failed with errno `number`: nothing ran."""
+        return spawn_failure(number, program)
+
     def _judge(self, status: int) -> tuple[str, str]:
         if status < 0 or status > 128:
             return _signalled(-status if status < 0 else status - 128)

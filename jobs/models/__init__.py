@@ -13,6 +13,7 @@ from jobs.models.hosts import Host
 from jobs.models.jobs import Job, LogChunk
 from jobs.models.leases import Lease
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
+from jobs.models.packages import Package
 from jobs.models.repositories import Archive, Repository
 from jobs.models.schedules import ScheduledJob, ScheduledRun
 from jobs.models.settings import Setting
@@ -36,6 +37,7 @@ __all__ = [
     "Job",
     "Lease",
     "LogChunk",
+    "Package",
     "Repository",
     "RoleBinding",
     "ScheduledJob",

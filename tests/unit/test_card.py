@@ -505,3 +505,13 @@ def test_every_text_names_the_job_and_its_state(status, name, sentence, warnings
         assert status.value in message.text
         assert message.text.count("\n") <= 16
         assert len(message.text) < 3_500
+
+
+def test_job_of_a_host_is_titled_by_what_it_is_about():
+    words = Words("Installation", "of", "Installing")
+    install = {"kind": "package_install", "repository": None, "subject": "tree"}
+    assert job_card(job(**install), words=words).headline == "Installation of tree on nas-1"
+    done = progress_message(job("completed", Progress(progress_message="tree 2.1 is installed"), **install), now=NOW)
+    assert (done.headline, done.lines) == ("Package install of tree on nas-1", ("tree 2.1 is installed",))
+    running = progress_message(job(progress=Progress(), **install), now=NOW, words=words)
+    assert running.headline == "Installing tree on nas-1"

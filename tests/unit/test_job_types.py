@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.borg.events import ArchiveProgress
+from jobs.borg.events import ArchiveProgress, parse_event
 from jobs.borg.statistics import ArchiveStatistics
 from jobs.errors import InvalidRequestError
 from jobs.job_type import Parameters, RetryPolicy, Run, Target
 from jobs.types import JOB_TYPES, job_type
 from jobs.view import Progress
 
-RUN = Run(1, Target("photos", "/r", ("/home", "-weird"), ("*.tmp", "-x")), {}, "photos-1")
+RUN = Run(1, Target("photos", "/r", ("/home", "-weird"), ("*.tmp", "-x")), {"package": "r-base"}, "photos-1")
 TYPES = pytest.mark.parametrize("declared", JOB_TYPES.values(), ids=JOB_TYPES)
 
 
@@ -41,7 +41,7 @@ def test_text_from_outside_stands_behind_the_separator(declared):
     arguments = declared.arguments(RUN)
     separator = arguments.index("--")
     assert RUN.target.location not in arguments[:separator]
-    assert any(argument.startswith("/r") for argument in arguments[separator:])
+    assert any(argument.startswith(("/r", "r-base")) for argument in arguments[separator:])
     assert all(isinstance(argument, str) for argument in arguments)
 
 
@@ -55,7 +55,7 @@ def test_output_that_is_no_result_is_a_value_error_or_needs_none(declared):
     try:
         declared.read_result(RUN, b"\xff nonsense", Progress())
     except ValueError:
-        assert declared.makes_archive
+        assert declared.makes_archive or not declared.needs_repository
 
 
 def test_backup_names_archive_sources_and_excludes():
@@ -104,3 +104,40 @@ def test_backup_is_tried_four_times_and_a_repository_is_made_once():
 @TYPES
 def test_run_that_has_not_begun_can_be_cancelled(declared):
     assert declared.cancellable(Progress())
+
+
+def test_installation_can_be_cancelled_until_dpkg_writes():
+    install = JOB_TYPES["package_install"]
+    lines = (
+        b'{"type": "progress_message", "msgid": "package.lists", "message": "updating the package lists"}',
+        b'{"type": "progress_percent", "msgid": "package.download", "message": "Fetch", "current": 25, "total": 100}',
+        b'{"type": "progress_message", "msgid": "package.write", "message": "dpkg is writing"}',
+        b'{"type": "progress_percent", "msgid": "package.write", "message": "Unpacking", "current": 60, "total": 100}',
+    )
+    progress, seen = Progress(), []
+    for line in lines:
+        progress = install.read_progress(parse_event(line), progress)
+        seen.append((progress.progress_message, progress.progress_percent, install.cancellable(progress)))
+    assert seen == [
+        ("updating the package lists", None, True),
+        ("downloading: Fetch", 25.0, True),
+        ("dpkg is writing", 25.0, False),
+        ("dpkg is writing: Unpacking", 60.0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code", "words"),
+    [
+        ([b'{"type": "log_message", "levelname": "ERROR", "msgid": "told", "message": "Why."}'], 1, "told", "Why."),
+        ([b"sudo: a password is required"], 1, "sudo_refused", "a password is required. An administrator"),
+        ([b"E: anything"], 100, "package_failed", "ended with status 100"),
+        ([], -9, "package_failed", "was ended by signal 9"),
+    ],
+)  # fmt: skip
+def test_failed_installation_says_why_and_what_to_do(lines, status, code, words):
+    diagnosis = JOB_TYPES["package_install"].diagnosis()
+    for line in lines:
+        diagnosis.feed(parse_event(line))
+    outcome = diagnosis.outcome(status, repository="nas", location="")
+    assert (outcome.code, words in str(outcome.sentence)) == (code, True)

@@ -23,6 +23,7 @@ from webhooks.page import Page, PageQuery
 from webhooks.route import Answer, Call, Route
 
 REPOSITORY = "repo"
+ALSO = (HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def _by_number(given: object) -> object:
@@ -58,7 +59,7 @@ def _routes(kind: JobType) -> Iterator[Route]:
     if path := kind.routes.start:
         yield Route(
             "POST", path, kind.role, partial(start, kind), f"{noun}: accepts a job",
-            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, also=(HTTPStatus.NOT_FOUND,),
+            body=start_body(kind), answer=Started, status=HTTPStatus.ACCEPTED, also=ALSO,
             by_repository=kind.needs_repository, request_headers=(IDEMPOTENCY_KEY,),
         )  # fmt: skip
     if path := kind.routes.status:

@@ -172,6 +172,7 @@ ROUTES = (
     ),
     Route(
         "POST", "/api/jobs/{id}/retry", Role.OPERATE, retry_job, "Asks for the same again, as a new job",
-        answer=Started, status=HTTPStatus.ACCEPTED, by_repository=True, request_headers=(IDEMPOTENCY_KEY,),
+        answer=Started, status=HTTPStatus.ACCEPTED, also=(HTTPStatus.TOO_MANY_REQUESTS,),
+        by_repository=True, request_headers=(IDEMPOTENCY_KEY,),
     ),
 )  # fmt: skip

@@ -1,0 +1,49 @@
+"""`locutus packages`: Debian packages on hosts."""
+
+from typing import Annotated
+
+import typer
+
+from cli.api_client import api
+from cli.jobs import show_end
+from cli.output import AsJson, command, moment, say, say_json, table
+from jobs.settings import load_settings
+
+PATH = "/api/system/packages"
+
+packages = typer.Typer(help="Install packages on hosts, and see what was installed.", no_args_is_help=True)
+
+
+@packages.command()
+@command
+async def install(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A Debian package, such as borgbackup.")],
+    *,
+    host: Annotated[str | None, typer.Option(help="Where; the gateway's own host if not given.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a host install a package."""
+    body = {"package": name} | ({"host": host} if host else {})
+    async with api(load_settings()) as client:
+        started = await client.post(f"{PATH}/install", body)
+        if wait:
+            await show_end(client, started["job_id"], as_json=as_json)
+        elif as_json:
+            say_json(started)
+        else:
+            number = started["job_id"]
+            say(f"Job #{number} is {started['status']}. `locutus jobs show {number}` shows how far it is.")
+
+
+@packages.command("list")
+@command
+async def list_packages(*, as_json: AsJson = False) -> None:
+    """What was installed where."""
+    async with api(load_settings()) as client:
+        found = await client.items(PATH)
+    if as_json:
+        say_json({"items": found})
+        return
+    rows = [[row["host"], row["name"], row["version"], row["status"], moment(row["updated_at"])] for row in found]
+    table(("Host", "Package", "Version", "Status", "Since"), rows, "No package was installed yet.")
