@@ -18,6 +18,7 @@ from cli.repo import repo
 from cli.schedule import schedule
 from cli.serve import gateway, migrate, up, worker
 from cli.slack import slack
+from cli.subscription import subscription
 from cli.token import token
 from jobs.settings import SettingsError
 
@@ -37,6 +38,7 @@ app.add_typer(repo, name="repo")
 app.add_typer(schedule, name="schedule")
 app.add_typer(packages, name="packages")
 app.add_typer(token, name="token")
+app.add_typer(subscription, name="subscription")
 app.add_typer(slack, name="slack")
 
 

@@ -241,6 +241,20 @@ def test_a_token_is_printed_once_and_alone(run):
     assert run("token", "remove", "ci") == "Token ci is removed.\n"
 
 
+def test_an_endpoint_is_added_listed_and_removed_and_a_made_secret_is_printed_alone(run, variables, tmp_path):
+    variables["LOCUTUS_SECRET_KEY"] = "k" * 32
+    assert run("subscription", "add", "https://ci.example.org/hook").startswith("whsec_")
+    given = tmp_path / "secret"
+    given.write_text("whsec_" + "c2VjcmV0" * 4 + "\n")
+    options = ("--event", "job.failed", "--secret-file", str(given), "--json")
+    made = json.loads(run("subscription", "add", "https://ops.example.org", *options))
+    assert (made["id"], made["events"], made["secret"]) == (2, ["job.failed"], None)
+    assert "2   https://ops.example.org      job.failed" in run("subscription", "list")
+    assert "c2VjcmV0" not in run("subscription", "list", "--json")
+    assert run("subscription", "remove", "2") == "Subscription 2 is removed.\n"
+    assert "can't be read" in run("subscription", "add", "https://x.org", "--secret-file", "/nonexistent", status=1)
+
+
 def test_the_passphrase_may_come_by_stdin_and_is_refused_without_the_hosts_key(run):
     line = run(
         "repo", "add", "photos", "/srv/p.borg", "--source", "/srv", "--passphrase-stdin", status=1, typed="secret\n"
