@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from jobs.clock import now
 from jobs.view import JobView
@@ -81,11 +81,12 @@ CATALOGUE: Mapping[EventName, EventKind] = {
 class Event(BaseModel):
     """An event as it is sent: the same bytes to everybody who wants it."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    # Not `use_attribute_docstrings`: for a model made at run time pydantic searches every module for its source, which
+    # costs each process a second of its start.
+    model_config = ConfigDict(frozen=True)
 
     type: str
-    timestamp: datetime
-    """When it happened, UTC."""
+    timestamp: datetime = Field(description="When it happened, UTC.")
     data: Any
 
 
