@@ -10,8 +10,9 @@ import typer
 from bot import wording
 from cli.api_client import Api, api, segment
 from cli.jobs import awaited, exit_unless_completed, show_end
-from cli.output import NOTHING, AsJson, command, moment, say, say_json, table
+from cli.output import NOTHING, AsJson, command, fail, moment, say, say_json, table
 from jobs.settings import load_settings
+from jobs.view import JobStatus
 
 PATH = "/api/repositories"
 ENCRYPTED = "repokey-blake2"
@@ -104,6 +105,32 @@ async def show(name: Name, *, as_json: AsJson = False) -> None:
 
 @repo.command()
 @command
+async def archives(
+    name: Name,
+    *,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Have its host list them anew first.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many, the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A repository's archives, newest first: those that Locutus knows of."""
+    path = f"{PATH}/{segment(name)}/archives"
+    async with api(load_settings()) as client:
+        if refresh:
+            await listed_anew(client, path)
+        found = await client.items(path, limit)
+    if as_json:
+        say_json({"items": found})
+        return
+    rows = [
+        [row["name"], moment(row["started_at"]), _count(row["nfiles"]), _size(row["original_size"]), row["id"][:16]]
+        for row in found
+    ]
+    hint = f"No archive of {name} is known. `locutus repo archives {name} --refresh` asks its host for the list."
+    table(("Archive", "Made", "Files", "Size", "Id"), rows, hint)
+
+
+@repo.command()
+@command
 async def remove(name: Name, *, as_json: AsJson = False) -> None:
     """Forget a repository; its data stays where it is."""
     async with api(load_settings()) as client:
@@ -173,6 +200,18 @@ def _argv(text: str | None) -> list[str] | None:
         return shlex.split(text) if text is not None else None
     except ValueError as error:
         raise typer.BadParameter("--passphrase-command: a quotation mark is not closed.") from error
+
+
+async def listed_anew(client: Api, path: str) -> None:
+    """Have the host list the archives, and wait for it; ends the command where it fails."""
+    started = await client.get(path, refresh="true")
+    job = await awaited(client, started["job_id"])
+    if job.status is not JobStatus.COMPLETED:
+        fail(f"Job #{job.id} is {job.status}. {job.error_message or ''}")
+
+
+def _count(value: int | None) -> str:
+    return NOTHING if value is None else f"{value:,}"
 
 
 def _size(value: int | None) -> str:

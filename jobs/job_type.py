@@ -182,6 +182,8 @@ class JobType(ABC):
     makes_archive: ClassVar[bool] = False
     removes_archives: ClassVar[bool] = False
     """Whether it removes archives: then `scope` says which, and it is refused where others' would go too."""
+    lists_archives: ClassVar[bool] = False
+    """Whether its output is the list of all archives (`jobs.borg.archive_list`); `read_result` gets none of it."""
     done_at: ClassVar[str | None] = None
     """The repository's column that keeps when this was last done; a success sets it to the time of its end."""
     followed_by: ClassVar[frozenset[str]] = frozenset()

@@ -12,6 +12,7 @@ from jobs.access import Principal
 from jobs.database.group import GroupCommit
 from webhooks import health, inbound, metrics, openapi
 from webhooks.api import (
+    archives,
     audit,
     confirmations,
     console,
@@ -56,6 +57,7 @@ ROUTES: tuple[Route, ...] = (
     *job_kinds.routes(),
     *repositories.ROUTES,
     *scheduled_jobs.ROUTES,
+    *archives.ROUTES,
     *tokens.ROUTES,
     *role_bindings.ROUTES,
     *hooks.ROUTES,

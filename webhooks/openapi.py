@@ -61,6 +61,7 @@ def _uses(routes: tuple[Route, ...]) -> set[ModelUse]:
     for route in routes:
         uses |= {(route.body, "validation")} if route.body else set()
         uses |= {(route.answer, "serialization")} if route.answer else set()
+        uses |= {(model, "serialization") for _, model in route.other_answers}
     return uses
 
 
@@ -113,9 +114,11 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     refusals |= {HTTPStatus.CONFLICT} if route.method != "GET" else set()
     successes = {status for status in (route.status, *route.also) if status < HTTPStatus.MULTIPLE_CHOICES}
     refusals |= set(route.also) - successes
-    return {str(status.value): _success(route, status, schemas) for status in sorted(successes)} | {
-        str(status.value): {"$ref": "#/components/responses/Problem"} for status in sorted(refusals)
-    }
+    described = {status: _success(route, status, schemas) for status in sorted(successes)}
+    for status, model in route.other_answers:
+        described[status] = _content(route.summary, route.media_type, schemas[model, "serialization"])
+    described |= {status: {"$ref": "#/components/responses/Problem"} for status in sorted(refusals)}
+    return {str(status.value): answer for status, answer in described.items()}
 
 
 def _success(route: Route, status: HTTPStatus, schemas: Schemas) -> dict[str, Any]:

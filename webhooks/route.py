@@ -103,6 +103,8 @@ class Route:
     by_repository: bool = False
     also: tuple[HTTPStatus, ...] = ()
     """Statuses beside `status` with which it is answered: successes with the same body, or 204; refusals."""
+    other_answers: tuple[tuple[HTTPStatus, type[BaseModel]], ...] = ()
+    """Successes that have another body."""
     request_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
 

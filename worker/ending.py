@@ -11,6 +11,7 @@ from jobs.job_type import Result, RetryPolicy
 from jobs.lifecycle import Ending, Failure
 from jobs.models import Job
 from jobs.view import JobStatus, Progress
+from worker import archive_listing
 from worker.archive_search import CannotAskError
 from worker.following import Following
 from worker.lock_check import LockReport
@@ -148,7 +149,7 @@ def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
 
 def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusion:
     try:
-        result = following.kind.read_result(following.run, following.reader.read_stdout(), following.progress)
+        result = _result(following)
     except (ValueError, OSError) as error:
         program, thing = following.kind.program, "archive" if following.kind.makes_archive else "log"
         sentence = (
@@ -156,6 +157,15 @@ def _succeeded(following: Following, outcome: Outcome, footer: str) -> Conclusio
         )
         return Conclusion(failed(following, RESULT_UNREADABLE, sentence), footer)
     return Conclusion(_completed(following, result, outcome), footer, result)
+
+
+def _result(following: Following) -> Result:
+    if not following.kind.lists_archives:
+        return following.kind.read_result(following.run, following.reader.read_stdout(), following.progress)
+    number = archive_listing.count(following.directory.stdout)
+    result = following.kind.read_result(following.run, b"", following.progress)
+    said = f"{number:,} archive{'' if number == 1 else 's'}"
+    return replace(result, progress=result.progress.model_copy(update={"progress_message": said}))
 
 
 def _outcome(following: Following, exit_status: int) -> Outcome:

@@ -23,7 +23,7 @@ from jobs.models import Job, Repository
 from jobs.secrets import HostKey
 from jobs.settings import Settings
 from jobs.view import JobStatus, Progress
-from worker import supervision
+from worker import archive_listing, supervision
 from worker.archive_search import CannotAskError, find_archive
 from worker.ending import (
     RESULT_UNREADABLE,
@@ -40,6 +40,7 @@ from worker.ending import (
 from worker.following import Following
 from worker.lock_check import STILL_IN_USE, LockReport, check_lock
 from worker.preparation import CannotPrepareError
+from worker.repository_identity import identity_of
 from worker.run_directory import Exit, ExitReason, RunDirectory, RunState
 
 START_AGAIN_AFTER, START_AGAIN_WITHIN = timedelta(seconds=30), timedelta(hours=1)
@@ -124,7 +125,7 @@ class Recorder:
             return
         if conclusion.stopped or state is RunState.ORPHAN:
             conclusion = await self._with_lock(following, conclusion)
-        await self.settle(following, conclusion)
+        await self.settle(following, await self._with_identity(following, conclusion))
 
     async def put_back(self, job: Job, directory: RunDirectory, *, hindrance: str | None = None) -> None:
         """Have a job claimed anew whose run never started. The refused directory stays: a late starter must find it.
@@ -207,6 +208,16 @@ class Recorder:
         if await asyncio.to_thread(following.directory.borg_alive):
             return with_lock(conclusion, LockReport(STILL_IN_USE, locked=True))
         return with_lock(conclusion, await check_lock(self._identity.settings.borg, repository))
+
+    async def _with_identity(self, following: Following, conclusion: Conclusion) -> Conclusion:
+        """With the id of a repository that a run went well in for the first time."""
+        result = conclusion.result
+        repository = await following.job.get_repository() if result else None
+        if result is None or repository is None or repository.borg_id or "borg_id" in result.repository:
+            return conclusion
+        borg_id = await identity_of(self._identity.settings.borg, repository, self._identity.key)
+        known = {"borg_id": borg_id} if borg_id else {}
+        return replace(conclusion, result=replace(result, repository={**result.repository, **known}))
 
     async def _store_rest(self, following: Following) -> None:
         async with self._storing:
@@ -301,6 +312,8 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
         await archives.record(job.repository_id, job.id, result.archive)
     if result.removed:
         await archives.forget(job.repository_id, result.removed)
+    if following.kind.lists_archives:
+        await archives.replace_listing(job.repository_id, archive_listing.pages(following.directory.stdout))
     done_at = following.kind.done_at if result.done else None
     columns = dict(result.repository) | ({done_at: ended.completed_at} if done_at else {})
     if columns:

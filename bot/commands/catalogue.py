@@ -1,6 +1,6 @@
 """Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
 
-from bot.commands import confirming, schedules, starting, steering, watching
+from bot.commands import archives, confirming, schedules, starting, steering, watching
 from bot.commands.declaration import Command
 from bot.commands.guide import help_command
 
@@ -9,6 +9,7 @@ COMMANDS: dict[str, Command] = {
     for command in (
         *starting.commands(),
         *watching.COMMANDS,
+        *archives.COMMANDS,
         *steering.COMMANDS,
         *confirming.COMMANDS,
         *schedules.COMMANDS,

@@ -1,6 +1,7 @@
 """Borg repositories, and what is known of their archives."""
 
 from tortoise import Model, fields
+from tortoise.indexes import Index
 
 from jobs.models.lengths import NAME_LENGTH
 
@@ -39,7 +40,7 @@ class Repository(Model):
 
 
 class Archive(Model):
-    """An archive as borg counted it when it was made. Sizes are bytes."""
+    """An archive as borg counted it when it was made. Sizes are bytes; of one that a list told of they are unknown."""
 
     id = fields.IntField(primary_key=True)
     repository: fields.ForeignKeyRelation[Repository] = fields.ForeignKeyField(
@@ -56,3 +57,4 @@ class Archive(Model):
         table = "archives"
         table_description = "archives as borg counted them"
         unique_together = (("repository", "borg_id"),)
+        indexes = (Index(fields=("repository_id", "started_at")),)

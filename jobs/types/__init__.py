@@ -5,12 +5,14 @@ from jobs.job_type import JobType
 from jobs.types.backup import Backup
 from jobs.types.check import Check
 from jobs.types.compact import Compact
+from jobs.types.list_archives import ListArchives
 from jobs.types.package_install import PackageInstall
 from jobs.types.prune import Prune
 from jobs.types.repository_init import RepositoryInit
 
 JOB_TYPES: dict[str, JobType] = {
-    job_type.kind: job_type for job_type in (Backup(), Check(), Prune(), Compact(), RepositoryInit(), PackageInstall())
+    job_type.kind: job_type
+    for job_type in (Backup(), Check(), Prune(), Compact(), ListArchives(), RepositoryInit(), PackageInstall())
 }
 
 
