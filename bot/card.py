@@ -110,13 +110,13 @@ def job_card(
 ) -> Message:
     """The root message: what, where, who, state, buttons. It shows no progress and so changes only with the state.
 
-    `chain` holds the jobs that follow this one.
+    `chain` holds the jobs that have followed this one, in their order.
     """
     return replace(
         _message(job, Part.CARD, _title(job, words)),
-        fields=(*_facts(job), *_cancelled_by(job), *_chain(chain)),
+        fields=(*_facts(job), *_cancelled_by(job), *_chain(job, chain)),
         lines=(*_situation(job, with_place=True), *_noted(job)),
-        buttons=_buttons(job),
+        buttons=(*_chain_buttons(job, chain), *_buttons(job)),
     )
 
 
@@ -261,9 +261,20 @@ def _facts(job: JobView) -> Iterator[Field]:
         yield Field("Retry of", f"#{job.retry_of}")
 
 
-def _chain(chain: Sequence[JobView]) -> Iterator[Field]:
-    if chain:
-        yield Field("Then", ", ".join(f"{_name(job).lower()} #{job.id} {job.status}" for job in chain))
+def _chain(job: JobView, chain: Sequence[JobView]) -> Iterator[Field]:
+    """`prune #8 completed, compact #9 running`; a step to come stands without a number."""
+    last = chain[-1] if chain else job
+    over = last.status in {JobStatus.FAILED, JobStatus.CANCELLED}
+    begun = [f"{_name(step).lower()} #{step.id} {step.status}" for step in chain]
+    to_come = [kind.replace("_", " ") + (" not run" if over else "") for kind in last.follow_ups]
+    if steps := (*begun, *to_come):
+        yield Field("Then", ", ".join(steps))
+
+
+def _chain_buttons(job: JobView, chain: Sequence[JobView]) -> tuple[Button, ...]:
+    """While a step goes on, the card's button ends that one: the first job has ended by then."""
+    going_on = next((step for step in chain if not step.status.final), None)
+    return (Button("job.cancel", str(job.id), "Cancel", "danger"),) if going_on and _cancellable(going_on) else ()
 
 
 def _cancelled_by(job: JobView) -> Iterator[Field]:

@@ -124,7 +124,8 @@ class Thread:
     @property
     def shows_end(self) -> bool:
         """Whether nothing more is to come: every message shows an end, and a failure has its log lines."""
-        states = {message["part"]: JobStatus(message["content"]["status"]) for message in self.messages}
+        own = [message["content"] for message in self.messages if message["content"]["job_id"] == self.job_id]
+        states = {content["part"]: JobStatus(content["status"]) for content in own}
         wanted = {Part.CARD, Part.PROGRESS} | ({Part.FAILURE} if self.status is JobStatus.FAILED else set())
         return wanted <= states.keys() and all(state.final for state in states.values())
 

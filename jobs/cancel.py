@@ -6,6 +6,7 @@ from tortoise.expressions import F
 
 from jobs import audit, lifecycle, queue
 from jobs.access import Principal, Role
+from jobs.chain import unfinished_step
 from jobs.database.unit import after_commit, unit
 from jobs.errors import ConflictError, NotFoundError
 from jobs.lifecycle import Ending, StaleMoveError
@@ -16,6 +17,8 @@ from jobs.view import JobStatus, Progress
 
 async def cancel(job_id: int, principal: Principal, *, origin: str, asked_in: str | None = None) -> Job:
     """Ask for the end of a job and return it as it is then; one that is cancelled already stays as it is.
+
+    What was to follow it does not run then. Of a chain whose first job has ended, the step that goes on is meant.
 
     Raises `NotFoundError`, `ForbiddenError` when the asker lacks the right to run such a job, `ConflictError` when the
     job has ended otherwise, or can't be cancelled any more.
@@ -28,9 +31,12 @@ async def cancel(job_id: int, principal: Principal, *, origin: str, asked_in: st
     if job.status == JobStatus.CANCELLED:
         return job
     if JobStatus(job.status).final:
-        raise ConflictError(f"Job #{job_id} has ended already: it is {job.status}.")
+        step = await unfinished_step(job)
+        if step is None:
+            raise ConflictError(f"Job #{job_id} has ended already: it is {job.status}.")
+        job = step
     try:
-        return await unit(partial(_cancel, job_id, principal, origin))
+        return await unit(partial(_cancel, job.id, principal, origin))
     except StaleMoveError:
         return await cancel(job_id, principal, origin=origin, asked_in=asked_in)
 

@@ -19,7 +19,7 @@ from jobs.errors import RequestRefusedError
 from jobs.job_type import LONGEST_DELAY_S
 from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Archive, Host, Job
-from jobs.place import find_place
+from jobs.place import find_place, schedule_of
 from jobs.scope import require_own_archives
 from jobs.types import job_type
 from jobs.view import JobStatus
@@ -129,7 +129,7 @@ async def _require_own_archives(job: Job) -> None:
     """Anew, as other repositories may have come, or templates changed, since the job was asked for."""
     kind = job_type(job.kind)
     if kind.removes_archives and job.repository_id is not None:
-        place = await find_place(kind, str(job.repository_id), None, job.origin)
+        place = await find_place(kind, str(job.repository_id), None, await schedule_of(job))
         await require_own_archives(kind, job.parameters, place)
 
 
@@ -139,8 +139,9 @@ async def _archive_name(job: Job) -> str | None:
     repository = await job.get_repository()
     if repository is None:
         return None
-    facts = NameFacts(repository=repository.name, job_id=job.id, utcnow=now())
-    name = expand(repository.archive_name_template, facts)
+    schedule = await schedule_of(job)
+    facts = NameFacts(repository=repository.name, job_id=job.id, utcnow=now(), schedule=schedule)
+    name = expand(job.parameters.get("archive_name_template") or repository.archive_name_template, facts)
     return f"{name}-{job.id}" if await _is_taken(name, job) else name
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
-from jobs import audit
+from jobs import audit, chain
 from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
@@ -94,6 +94,7 @@ def _require_waiting(row: Confirmation) -> None:
 def _request(row: Confirmation, principal: Principal, asked_in: str | None) -> JobRequest:
     """The request as it was asked; the right is that of who decides, the job is the asker's."""
     stored = {name: value for name, value in row.request.items() if name in JobRequest.__slots__}
+    stored["then"] = chain.stored(stored.get("then", ()))
     request = JobRequest(principal=principal, origin=row.origin, **stored)
     return replace(request, asked_by=row.asked_by, asked_in=asked_in, request_key=f"confirmation:{row.id}")
 

@@ -92,15 +92,18 @@ class NewJob:
     scheduled_job_id: int | None = None
     not_before: datetime | None = None
     channel: str | None = None
+    queue_rank: int | None = None
 
 
 async def create(new: NewJob) -> Job:
     """Inside a unit: write a pending job with its thread, and wake its host after the commit."""
     columns = {name: getattr(new, name) for name in NewJob.__slots__ if name != "channel"}
     columns["follow_ups"] = list(new.follow_ups)
-    rank = int((now() - new.priority * PRIORITY_STEP).timestamp() * 1000)
-    job = await Job.create(**columns, status=PENDING, queue_rank=rank)
+    if new.queue_rank is None:
+        columns["queue_rank"] = int((now() - new.priority * PRIORITY_STEP).timestamp() * 1000)
+    job = await Job.create(**columns, status=PENDING)
     await threads.open_thread(job, new.channel)
+    await _tell_chain(job)
     after_commit(partial(queue.wake_host, job.host))
     after_commit(partial(queue.ring, job.id))
     return job
@@ -122,6 +125,7 @@ async def start(job: Job, *, data_directory_id: str, archive_name: str | None) -
     await _move(job.id, job.attempt, RUNNING, columns)
     started = job.update_from_dict({**columns, "status": RUNNING, "revision": job.revision + 1})
     await outbox.announce(started, EVENTS[RUNNING])
+    await _tell_chain(started)
     return started
 
 
@@ -154,6 +158,7 @@ async def put_back(
     if job.cancel_requested_by:
         await end(job_id, job.attempt, Ending(CANCELLED))
         return
+    await _tell_chain(job)
     if repository := await job.get_repository():  # which may have turned out to be another's meanwhile
         await Job.filter(id=job_id).update(lane=repository.lane)
     after_commit(partial(queue.wake_host, job.host, job.not_before))
@@ -181,8 +186,13 @@ async def end(job_id: int, attempt: int, ending: Ending) -> Job:
         await _note_late(job_id, attempt, ending)
         return await Job.get(id=job_id)
     job = await Job.get(id=job_id)
+    if job.follow_ups and ending.status is not COMPLETED:
+        await _say_what_does_not_follow(job)
     await outbox.announce(job, EVENTS[ending.status])
     await threads.close_thread(job)
+    if job.follow_ups and ending.status is COMPLETED:
+        await _go_on(job)
+    await _tell_chain(job)
     await _wake_who_waits(job)
     return job
 
@@ -211,6 +221,47 @@ async def free_lane(job_id: int) -> None:
 def sources_of(target: JobStatus) -> list[JobStatus]:
     """The states from which `target` can be reached."""
     return [source for source, targets in TRANSITIONS.items() if target in targets]
+
+
+async def _go_on(job: Job) -> None:
+    """Make the next job of the chain, in the transaction that ended the one before: nothing is lost between the two.
+
+    It keeps the rank of the chain, so that nothing else comes between.
+    """
+    step, *rest = job.follow_ups
+    repository = await job.get_repository()
+    following = NewJob(
+        kind=step["kind"],
+        parameters=step["parameters"],
+        follow_ups=rest,
+        parent_id=job.parent_id or job.id,
+        host=repository.host if repository else job.host,
+        repository_id=job.repository_id,
+        repository_name=job.repository_name,
+        lane=repository.lane if repository else job.lane,
+        requested_by=job.requested_by,
+        origin=job.origin,
+        priority=job.priority,
+        queue_rank=job.queue_rank,
+        scheduled_job_id=job.scheduled_job_id,
+    )
+    await create(following)
+
+
+async def _say_what_does_not_follow(job: Job) -> None:
+    kinds = [step["kind"].replace("_", " ") for step in job.follow_ups]
+    sentence = f"{' and '.join(kinds).capitalize()} did not run."
+    job.error_message = " ".join(filter(None, (job.error_message, sentence)))
+    await Job.filter(id=job.id).update(error_message=job.error_message)
+
+
+async def _tell_chain(job: Job) -> None:
+    """The card of a chain is that of its first job, and shows where each step stands."""
+    if job.parent_id is None:
+        return
+    await Job.filter(id=job.parent_id).update(revision=F("revision") + 1)
+    await threads.reopen_card(job.parent_id)
+    after_commit(partial(queue.ring, job.parent_id))
 
 
 async def _move(job_id: int, attempt: int, target: JobStatus, columns: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jobs.errors import InvalidRequestError, NotFoundError
 from jobs.job_type import JobType, Target
-from jobs.models import Repository
+from jobs.models import Job, Repository, ScheduledJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Place:
     repository_name: str | None = None
 
 
-async def find_place(kind: JobType, repository: str | None, host: str | None, origin: str = "") -> Place:
+async def find_place(kind: JobType, repository: str | None, host: str | None, schedule: str = "") -> Place:
     """Where a job of this kind works, by the repository's name or id, or by the host.
 
     Raises a `RequestRefusedError`.
@@ -29,7 +29,7 @@ async def find_place(kind: JobType, repository: str | None, host: str | None, or
     if not repository:
         raise InvalidRequestError("repository", "name the repository to work on.")
     row = await find_repository(repository)
-    return Place(row.host, target_of(row, schedule_of(origin)), row.lane, row.id, row.name)
+    return Place(row.host, target_of(row, schedule), row.lane, row.id, row.name)
 
 
 async def find_repository(reference: str) -> Repository:
@@ -58,10 +58,10 @@ def target_of(repository: Repository, schedule: str = "") -> Target:
     )
 
 
-def schedule_of(origin: str) -> str:
-    """The name of the schedule that a request came from; empty where it did not come from one."""
-    kind, _, name = origin.partition(":")
-    return name if kind == "schedule" else ""
+async def schedule_of(job: Job) -> str:
+    """The name of the schedule that asked for the job; empty where none did, or that was removed."""
+    schedule = await ScheduledJob.get_or_none(id=job.scheduled_job_id) if job.scheduled_job_id else None
+    return schedule.name if schedule else ""
 
 
 def number_of(reference: str) -> int | None:

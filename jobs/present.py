@@ -40,6 +40,7 @@ def view(job: Job, standing: Standing = _UNKNOWN, *, base_url: str = "") -> JobV
         retry_of=job.retry_of,
         parent_id=job.parent_id,
         scheduled_job_id=job.scheduled_job_id,
+        follow_ups=tuple(step["kind"] for step in job.follow_ups),
         not_before=job.not_before,
         waits_for=standing.waits_for,
         queue_place=standing.place,

@@ -102,14 +102,16 @@ Channel = Annotated[
 ]
 Passphrase = Annotated[SecretStr, Field(min_length=1, max_length=1024), AfterValidator(_one_line)]
 Command = Annotated[list[Annotated[str, StringConstraints(max_length=PATH_LENGTH)]], Field(min_length=1, max_length=64)]
+Compression = Annotated[str, StringConstraints(pattern=_COMPRESSION)]
+Patterns = Annotated[list[Pattern], Field(max_length=1000)]
 Template = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT)]
 
 
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    exclude_patterns: list[Pattern] = Field(default_factory=list, max_length=1000)
-    compression: Annotated[str, StringConstraints(pattern=_COMPRESSION)] = "lz4"
+    exclude_patterns: Patterns = Field(default_factory=list)
+    compression: Compression = "lz4"
     channel: Channel | None = None
     passphrase: Passphrase | None = None
     passphrase_file: AbsolutePath | None = None

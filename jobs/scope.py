@@ -9,7 +9,7 @@ from typing import Any
 from jobs.archive_name import NameFacts, expand
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
-from jobs.models import Repository
+from jobs.models import Repository, ScheduledJob
 from jobs.place import Place
 
 _SAMPLED_AT = datetime(2030, 1, 31, 12, 34, 56, tzinfo=UTC)
@@ -34,7 +34,7 @@ async def require_own_archives(kind: JobType, parameters: Mapping[str, Any], pla
     glob = kind.scope(parameters, place.target) if kind.removes_archives else None
     if glob is None:
         return
-    for owner in await _others(place):
+    for owner in await _others(place, parameters.get("archive_name_template")):
         if fnmatchcase(owner.sample, glob):
             raise InvalidRequestError(
                 "archive_name_template",
@@ -43,11 +43,24 @@ async def require_own_archives(kind: JobType, parameters: Mapping[str, Any], pla
             )
 
 
-async def _others(place: Place) -> list[Owner]:
-    """Everybody but the repository's own row."""
-    rows = await Repository.filter(lane=place.lane).exclude(id=place.repository_id).order_by("id")
-    return [Owner(f"the repository {row.name}", row.archive_name_template, _facts(row)) for row in rows]
+async def _others(place: Place, template: str | None) -> list[Owner]:
+    """Every row and schedule in the borg repository, but those whose archives are named as those that may go."""
+    rows = await Repository.filter(lane=place.lane).order_by("id")
+    by_id = {row.id: row for row in rows}
+    schedules = await ScheduledJob.filter(repository_id__in=list(by_id), archive_name_template__isnull=False)
+    owners = [(row.id, _of_repository(row)) for row in rows]
+    owners += [
+        (row.repository_id, _of_schedule(row, by_id[row.repository_id])) for row in schedules if row.repository_id
+    ]
+    own = template or (by_id[place.repository_id].archive_name_template if place.repository_id in by_id else None)
+    return [owner for repository_id, owner in owners if (repository_id, owner.template) != (place.repository_id, own)]
 
 
-def _facts(repository: Repository) -> NameFacts:
-    return NameFacts(repository=repository.name, job_id=1, utcnow=_SAMPLED_AT, host=repository.host)
+def _of_repository(row: Repository) -> Owner:
+    facts = NameFacts(repository=row.name, job_id=1, utcnow=_SAMPLED_AT, host=row.host)
+    return Owner(f"the repository {row.name}", row.archive_name_template, facts)
+
+
+def _of_schedule(row: ScheduledJob, repository: Repository) -> Owner:
+    facts = NameFacts(repository.name, 1, _SAMPLED_AT, schedule=row.name, host=repository.host)
+    return Owner(f"the schedule {row.name}", row.archive_name_template or repository.archive_name_template, facts)

@@ -4,24 +4,24 @@ What destroys or overwrites becomes, where people ask for it in a chat, a questi
 does, whoever asks, what the setting `two_person` names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit, hourly_limit, lifecycle, runtime_settings
+from jobs import audit, chain, hourly_limit, lifecycle, runtime_settings
 from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError, NotFoundError, RequestRefusedError
-from jobs.field_errors import field_name, reason
+from jobs.job_type import FollowUp, Policy
 from jobs.lifecycle import NewJob
 from jobs.models import Confirmation, Job, Repository
-from jobs.place import find_place, find_repository, number_of
+from jobs.parameters import checked
+from jobs.place import Place, find_place, find_repository, number_of
 from jobs.present import PRIORITIES
 from jobs.scope import require_own_archives
 from jobs.types import job_type
@@ -52,6 +52,10 @@ class JobRequest:
     scheduled_job_id: int | None = None
     asked_by: str | None = None
     """Who asked, where it is another who says yes to it (`principal`)."""
+    schedule: str = ""
+    """The name of the schedule that asks; empty: none does."""
+    then: Sequence[FollowUp] = ()
+    """What its success is to be followed by, beside what the parameters ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,10 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
     if asked := await _first_question(request):
         return asked
     new = await _checked(request)
-    second_person = new.kind in (await runtime_settings.load()).two_person
-    if second_person or (interactive and job_type(new.kind).destroys(new.parameters)):
+    steps = _steps_of(new)
+    two_person = (await runtime_settings.load()).two_person
+    second_person = any(step.kind in two_person for step in steps)
+    if second_person or (interactive and any(job_type(step.kind).destroys(step.parameters) for step in steps)):
         return await _asked(request, new, second_person=second_person)
     return await _accepted(request, new)
 
@@ -143,6 +149,7 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
         parameters=job.parameters,
         host=job.host,
         retry_of=job.retry_of or job.id,
+        then=chain.stored(job.follow_ups),
     )
 
 
@@ -162,7 +169,11 @@ def asks_for(request: JobRequest, job: Job) -> bool:
     """Whether the job does what the request asks for; raises `InvalidRequestError` for parameters that nothing can."""
     if request.kind != job.kind or not _names(request, job):
         return False
-    return _parameters(job_type(job.kind).parameters.model_validate, request.parameters) == job.parameters
+    kind = job_type(job.kind)
+    parameters = checked(kind, request.parameters)
+    # A job of an older version lacks the parameters that its kind did not have then.
+    same = parameters == checked(kind, job.parameters)
+    return same and [*chain.stored(job.follow_ups)] == chain.steps(kind, parameters, request.then)
 
 
 def _names(request: JobRequest, job: Job) -> bool:
@@ -175,15 +186,15 @@ def _names(request: JobRequest, job: Job) -> bool:
 
 async def _checked(request: JobRequest) -> NewJob:
     kind = job_type(request.kind)
-    place = await find_place(kind, request.repository, request.host, request.origin)
+    place = await find_place(kind, request.repository, request.host, request.schedule)
     request.principal.require(kind.role, place.repository_name, request.asked_in)
     if request.priority not in PRIORITIES:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
-    parameters = _parameters(kind.parameters.model_validate, request.parameters)
+    parameters = checked(kind, request.parameters)
+    steps = chain.steps(kind, parameters, request.then)
     policy = (await runtime_settings.load()).policy
-    request.principal.require(kind.role_for(parameters, policy), place.repository_name, request.asked_in)
-    kind.check(parameters, place.target, policy)
-    await require_own_archives(kind, parameters, place)
+    for step in (FollowUp(kind.kind, parameters), *steps):
+        await _require_possible(step, request, place, policy)
     return NewJob(
         kind=kind.kind,
         host=place.host,
@@ -197,9 +208,14 @@ async def _checked(request: JobRequest) -> NewJob:
         priority=PRIORITIES[request.priority],
         channel=request.channel,
         retry_of=request.retry_of,
-        follow_ups=[asdict(step) for step in kind.follow_ups(parameters)],
+        follow_ups=[asdict(step) for step in steps],
         scheduled_job_id=request.scheduled_job_id,
     )
+
+
+def _steps_of(new: NewJob) -> tuple[FollowUp, ...]:
+    """The job and what is to follow it: all of it is asked for at once."""
+    return (FollowUp(new.kind, new.parameters), *chain.stored(new.follow_ups))
 
 
 async def _first_question(request: JobRequest) -> Confirmation | None:
@@ -216,15 +232,15 @@ async def _asked(request: JobRequest, new: NewJob, *, second_person: bool) -> Co
 
 
 async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:
-    kind = job_type(new.kind)
-    place = await find_place(kind, request.repository, request.host)
+    place = await find_place(job_type(new.kind), request.repository, request.host, request.schedule)
+    plan = (sentence for step in _steps_of(new) for sentence in job_type(step.kind).plan(step.parameters, place.target))
     said = {name: getattr(request, name) for name in JobRequest.__slots__ if name not in _OF_THE_ASKER}
     row = await Confirmation.create(
         kind=new.kind,
         repository_name=new.repository_name,
         host=new.host,
-        request=said | {"parameters": dict(new.parameters)},
-        plan=list(kind.plan(new.parameters, place.target)),
+        request=said | {"parameters": dict(new.parameters), "then": [asdict(step) for step in request.then]},
+        plan=list(plan),
         asked_by=new.requested_by,
         origin=request.origin,
         request_key=request.request_key,
@@ -237,12 +253,12 @@ async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Conf
     return row
 
 
-def _parameters(validate: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(validate(dict(given)).model_dump(mode="json"))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise InvalidRequestError(field_name(first), reason(first)) from error
+async def _require_possible(step: FollowUp, request: JobRequest, place: Place, policy: Policy) -> None:
+    """Whether the asker may, and the place takes it; of a chain each step is looked at before anything is written."""
+    kind = job_type(step.kind)
+    request.principal.require(kind.role_for(step.parameters, policy), place.repository_name, request.asked_in)
+    kind.check(step.parameters, place.target, policy)
+    await require_own_archives(kind, step.parameters, place)
 
 
 async def _accept(request: JobRequest, new: NewJob) -> Job:
@@ -258,5 +274,6 @@ async def _accept(request: JobRequest, new: NewJob) -> Job:
         origin=request.origin,
         target=new.repository_name or new.host,
         job_id=job.id,
+        **({"then": [step["kind"] for step in new.follow_ups]} if new.follow_ups else {}),
     )
     return job

@@ -11,7 +11,13 @@ CARD, PROGRESS, FAILURE = "card", "progress", "failure"
 
 
 async def open_thread(job: Job, channel: str | None) -> None:
-    """Inside a unit: card and progress message on the console and, when there is one, in the chat channel."""
+    """Inside a unit: card and progress message on the console and, when there is one, in the chat channel.
+
+    A further step of a chain has no card: its progress message stands in the thread of the chain's first job.
+    """
+    if job.parent_id is not None:
+        await _join_thread(job, job.parent_id)
+        return
     wanted = channel or await _default_channel(job)
     places = dict.fromkeys((CONSOLE, wanted or CONSOLE))
     await insert_all(
@@ -23,11 +29,18 @@ async def open_thread(job: Job, channel: str | None) -> None:
     )
 
 
+async def _join_thread(job: Job, first_id: int) -> None:
+    cards = await ChatMessage.filter(job_id=first_id, part=CARD)
+    await insert_all(
+        [ChatMessage(job_id=job.id, part=PROGRESS, platform=card.platform, channel=card.channel) for card in cards]
+    )
+
+
 async def close_thread(job: Job) -> None:
     """Inside a unit: a failed job's thread gets a further reply with the last log lines, wherever it has a card."""
     if job.status != JobStatus.FAILED:
         return
-    for card in await ChatMessage.filter(job_id=job.id, part=CARD):
+    for card in await ChatMessage.filter(job_id=job.parent_id or job.id, part=CARD):
         await ChatMessage.get_or_create(
             job_id=job.id, part=FAILURE, platform=card.platform, defaults={"channel": card.channel}
         )
@@ -36,6 +49,11 @@ async def close_thread(job: Job) -> None:
 async def reopen_thread(job: Job) -> None:
     """Inside a unit: have the thread of an ended job shown anew, as something was learned of it."""
     await ChatMessage.filter(job_id=job.id).update(settled=False)
+
+
+async def reopen_card(job_id: int) -> None:
+    """Inside a unit: have the card of a chain's first job shown anew, as one of its steps has moved."""
+    await ChatMessage.filter(job_id=job_id, part=CARD).update(settled=False)
 
 
 def platform_of(channel: str) -> str:

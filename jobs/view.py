@@ -108,6 +108,8 @@ class JobView(BaseModel):
     retry_of: int | None
     parent_id: int | None
     scheduled_job_id: int | None
+    follow_ups: tuple[str, ...] = ()
+    """The kinds of the jobs that its success starts, one after another."""
     not_before: datetime | None
     waits_for: str | None
     """What a pending job stands behind, such as `#5 (backup, running)`; None while it waits for `not_before`."""

@@ -51,7 +51,7 @@ async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
     if repository is None and kind.needs_repository:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
         raise CannotPrepareError("repository_removed", sentence, f"{_subject(job)} on {job.host}\n")
-    run = run_of(job, repository)
+    run = run_of(job, repository, await schedule_of(job))
     argv = (*command_of(kind.program, settings), *kind.arguments(run))
     header = _header(job, kind, run.target, argv, settings)
     secret = await _secret(repository, key, header)
@@ -85,11 +85,11 @@ async def _require_claim(job: Job) -> None:
         raise StaleMoveError(f"Job {job.id}, attempt {job.attempt}, was put back while its worker was paused.")
 
 
-def run_of(job: Job, repository: Repository | None) -> Run:
+def run_of(job: Job, repository: Repository | None, schedule: str = "") -> Run:
     """The run as the job type sees it; without a repository it works on the host, or on what was removed."""
     if repository is None:
         return Run(job.id, Target(job.repository_name or job.host, location=""), job.parameters, job.archive_name)
-    return Run(job.id, target_of(repository, schedule_of(job.origin)), job.parameters, job.archive_name)
+    return Run(job.id, target_of(repository, schedule), job.parameters, job.archive_name)
 
 
 def _specification(job: Job, kind: JobType, run: Run, argv: tuple[str, ...]) -> RunSpecification:

@@ -125,19 +125,24 @@ class Reporter:
     async def _show_parts(self, job: Job) -> None:
         shown = await seen(job)
         rows = {row.part: row for row in await ChatMessage.filter(job_id=job.id, platform=self._platform.name)}
+        card = rows.get(CARD) or await self._card_of(job)
         for part in PARTS:
             row = rows.get(part)
             if row is None or row.settled or row.state == "refused":
                 continue
-            if part != CARD and rows[CARD].address is None:
-                if rows[CARD].state == "refused":
+            if part != CARD and card.address is None:
+                if card.state == "refused":
                     await ChatMessage.filter(id=row.id).update(state="refused")  # as its card was: there is no thread
                 return
-            if not await self._show_part(shown, row, rows[CARD].address):
+            if not await self._show_part(shown, row, card.address):
                 return
             await row.refresh_from_db()
         running_for_s = (now() - (job.started_at or job.created_at)).total_seconds()
         self._pauses[job.id] = Pause(time.monotonic() + edit_interval_s(running_for_s), job.status)
+
+    async def _card_of(self, step: Job) -> ChatMessage:
+        """The card of a chain's first job, in whose thread its further steps are shown."""
+        return await ChatMessage.get(job_id=step.parent_id, part=CARD, platform=self._platform.name)
 
     async def _show_part(self, job: JobView, row: ChatMessage, root: str | None) -> bool:
         """Show one message if it shows something else; False when the rest of the thread has to wait."""
@@ -200,7 +205,9 @@ class Reporter:
         if isinstance(error, ChannelRefused):
             await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
         if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
-            await ChatMessage.filter(job_id=job_id, platform=row.platform, part=CARD).update(**_UNPOSTED, settled=False)
+            first_id = (await Job.get(id=job_id)).parent_id or job_id
+            card = ChatMessage.filter(job_id=first_id, platform=row.platform, part=CARD)
+            await card.update(**_UNPOSTED, settled=False)
         if error.retry_after_s is not None:
             self._budget.block(at, error.retry_after_s)
         delay_s = error.retry_after_s or min(LONGEST_DELAY_S, FAILURE_DELAY_S * 2 ** min(row.failures, 10))

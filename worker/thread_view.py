@@ -33,12 +33,16 @@ async def wanted(job: JobView, part: str) -> Wanted:
     return Wanted(message, hashlib.sha256(repr(message).encode()).hexdigest())
 
 
+async def _chain(job: JobView) -> list[JobView]:
+    return [view(step) for step in await Job.filter(parent_id=job.id).order_by("id")]
+
+
 async def _message(job: JobView, part: str) -> Message:
     # None for a type that was removed meanwhile: its jobs' threads must end all the same.
     kind = JOB_TYPES.get(job.kind)
     words = kind.words if kind else None
     if part == CARD:
-        return job_card(job, words=words)
+        return job_card(job, words=words, chain=await _chain(job))
     if part == PROGRESS:
         return progress_message(job, now=now(), words=words)
     return failure_message(job, await log_store.tail(job.id, LOG_TAIL_LINES))

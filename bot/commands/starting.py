@@ -5,18 +5,21 @@ from functools import partial
 from typing import Any
 
 from bot.commands.asking import Answer, Asker
-from bot.commands.declaration import Command, Flag, Values, flags_of
+from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
 from bot.commands.lookup import repository_named
 from bot.commands.outcome import told
 from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
-from jobs.job_type import JobType
+from jobs.job_type import FollowUp, JobType
 from jobs.models import Host
 from jobs.present import PRIORITIES
 from jobs.submit import JobRequest, submit_or_ask
 from jobs.types import JOB_TYPES
 
-START_FLAGS = (Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),)
+START_FLAGS = (
+    Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),
+    Flag("then", FlagType.LIST, tuple(sorted(JOB_TYPES)), "a kind that is to follow its success"),
+)
 """What every start may say beside the parameters of its kind."""
 _HOST_FLAGS = (Flag("host", help="where, when there are several hosts"),)
 
@@ -61,8 +64,9 @@ async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:
     else:
         request = replace(request, host=values.get("host") or await _only_host())
     parameters = {name: value for name, value in values.items() if name in kind.parameters.model_fields}
-    options = {flag.name: values[flag.name] for flag in START_FLAGS if flag.name in values}
-    return await told(await submit_or_ask(replace(request, parameters=parameters, **options)))
+    then = tuple(FollowUp(step) for step in values.get("then", ()))
+    priority = values.get("priority", request.priority)
+    return await told(await submit_or_ask(replace(request, parameters=parameters, priority=priority, then=then)))
 
 
 async def _only_host() -> str:

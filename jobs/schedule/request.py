@@ -32,6 +32,7 @@ def request_of(schedule: ScheduledJob, planned_at: datetime, repository: str | N
         channel=schedule.channel,
         priority=schedule.priority,
         scheduled_job_id=schedule.id,
+        schedule=schedule.name,
     )
 
 

@@ -100,7 +100,7 @@ async def _check(asker: Asker, row: ScheduledJob, place: Place) -> None:
     if row.run_prune_after and not any(row.retention.values()):
         raise InvalidRequestError("keep_daily", NOTHING_KEPT)
     if row.archive_name_template and place.repository_name:
-        archive_glob_of(row.archive_name_template, place.repository_name)
+        archive_glob_of(row.archive_name_template, place.repository_name, row.name)
     if row.template is not None:
         raise InvalidRequestError("template", f"there is no template called {row.template!r}.")
     check_jitter(row, now())

@@ -168,6 +168,7 @@ CARDS = {
         Via: API
         Archive: photos-2026-11-23
         Then: prune #8 running, compact #9 pending
+        [Cancel]
         [Run again]
         [Show log]
         """,
@@ -515,3 +516,25 @@ def test_job_of_a_host_is_titled_by_what_it_is_about():
     assert (done.headline, done.lines) == ("Package install of tree on nas-1", ("tree 2.1 is installed",))
     running = progress_message(job(progress=Progress(), **install), now=NOW, words=words)
     assert running.headline == "Installing tree on nas-1"
+
+
+def test_card_shows_the_steps_to_come_and_those_that_did_not_run():
+    first = job("completed", follow_ups=("prune", "compact"))
+    prune = job("running", id=8, kind="prune", parent_id=7, follow_ups=("compact",))
+    failed = prune.model_copy(update={"status": JobStatus.FAILED})
+    shown = [
+        next(field.value for field in job_card(first, chain=chain).fields if field.name == "Then")
+        for chain in ([], [prune], [failed])
+    ]
+    assert shown == ["prune, compact", "prune #8 running, compact", "prune #8 failed, compact not run"]
+
+
+def test_button_of_a_chains_card_ends_the_step_that_goes_on():
+    first = job("completed", follow_ups=("prune",))
+    going_on = [job("running", id=8, kind="prune", parent_id=7)]
+    over = [step.model_copy(update={"status": JobStatus.COMPLETED}) for step in going_on]
+    ends = [
+        [b.value for b in job_card(first, chain=chain).buttons if b.action == "job.cancel"]
+        for chain in (going_on, over)
+    ]
+    assert ends == [["7"], []]

@@ -24,6 +24,7 @@ class Thaw(Backup):
 
 class Weigh(Backup):
     kind = "weigh"
+    parameters = Parameters
     routes = Routes(start="/api/repositories/{repo}/weigh")
 
 
@@ -35,7 +36,7 @@ def test_only_declared_routes_are_made():
 
 
 def test_what_stands_in_the_path_does_not_stand_in_the_body():
-    common = {"channel", "priority", "template"}
+    common = {"channel", "priority", "template", "then"}
     assert set(start_body(Thaw()).model_fields) == {"repository", "destination", "overwrite"} | common
     assert set(start_body(Weigh()).model_fields) == common
 

@@ -9,12 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from jobs.access import Role
 from jobs.errors import InvalidRequestError
-from jobs.job_type import JobType
+from jobs.job_type import FollowUp, JobType
 from jobs.models import Job
 from jobs.repository_fields import Channel, HostName
 from jobs.submit import IDEMPOTENCY_KEY, JobRequest, submit
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
+from webhooks.api.fields import Body
 from webhooks.api.job_logs import LogQuery, stream_log
 from webhooks.api.jobs import WaitQuery, find_job, page_of_jobs, show_job
 from webhooks.api.repositories import find
@@ -39,14 +40,23 @@ RepositoryReference = Annotated[
 ]
 
 
+class Step(Body):
+    """A further job of a chain. A parameter that is not given is that of the first job, where both kinds have it."""
+
+    kind: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
 class Start(BaseModel):
     """What every start may say beside the parameters of its kind."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     channel: Channel | None = None
     priority: Literal["high", "normal", "low"] = "normal"
     template: str | None = None
+    then: list[str | Step] = Field(default_factory=list)
+    """What its success is followed by, one after another: kinds, or kinds with their parameters."""
 
 
 def routes() -> tuple[Route, ...]:
@@ -111,6 +121,7 @@ async def start(kind: JobType, call: Call[Any, None]) -> Answer:
         request_key=request_key(call),
         channel=call.body.channel,
         priority=call.body.priority,
+        then=tuple(_step(step) for step in call.body.then),
     )
     accepted = await submit(request)
     return started(call, accepted.job)
@@ -130,6 +141,10 @@ async def show_log(kind: JobType, call: Call[None, LogQuery]) -> Any:
 async def list_kind(kind: JobType, call: Call[None, PageQuery]) -> Page[JobView]:
     """The jobs of this kind in one repository."""
     return await page_of_jobs(call, Job.filter(repository_id=(await find(call)).id, kind=kind.kind))
+
+
+def _step(said: str | Step) -> FollowUp:
+    return FollowUp(said) if isinstance(said, str) else FollowUp(said.kind, said.parameters)
 
 
 def _parameters(kind: JobType, body: BaseModel, path: Mapping[str, str]) -> dict[str, Any]:

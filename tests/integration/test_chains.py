@@ -1,0 +1,212 @@
+"""Chains: what follows a success, in the same thread; and what does not follow anything else."""
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jobs import lifecycle
+from jobs.access import Role, everywhere
+from jobs.cancel import cancel
+from jobs.claim import Claimant, claim_next
+from jobs.confirmations import confirm
+from jobs.database.unit import unit
+from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError
+from jobs.job_type import FollowUp
+from jobs.lifecycle import Ending
+from jobs.models import Archive, ChatMessage, Confirmation, ConsoleMessage, EventEntry, Job, Repository, ScheduledJob
+from jobs.present import view
+from jobs.submit import JobRequest, retry, submit, submit_or_ask
+from jobs.view import JobStatus
+from tests.fakes.instance import ADMIN, instance, repository_row, settings_for
+
+CHAIN = ("prune", "compact")
+KEPT = {"prune_after": True, "compact_after": True, "keep_last": 1}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """borg keeps its cache and its memory of repositories below the worker's HOME."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+async def photos(opened_sqlite, tmp_path):
+    """A repository whose jobs no worker takes."""
+    return await repository_row("photos", tmp_path / "repo", [tmp_path])
+
+
+async def asked(principal=ADMIN, **request):
+    return (await submit(JobRequest("backup", principal, "api", "photos", **request))).job
+
+
+async def begun(job):
+    return await unit(partial(lifecycle.start, job, data_directory_id="d", archive_name=None))
+
+
+async def ended(job, status=JobStatus.COMPLETED, **said):
+    return await unit(partial(lifecycle.end, job.id, job.attempt, Ending(status, **said)))
+
+
+async def step_after(job):
+    return await Job.filter(parent_id=job.parent_id or job.id, status=JobStatus.PENDING).get()
+
+
+async def test_prune_and_compact_follow_a_backup_in_its_thread(tmp_path, sqlite_url, redis_url):
+    (tmp_path / "sources").mkdir()
+    async with instance(settings_for(tmp_path, sqlite_url, redis_url)) as running:
+        template = "{repository}-{job}"
+        await running.add_repository(
+            "photos", tmp_path / "repo", [tmp_path / "sources"], archive_name_template=template
+        )
+        for _ in range(2):
+            (tmp_path / "sources" / "noise").write_bytes(os.urandom(500_000))
+            body = {"repository": "photos", **KEPT, "archive_name_template": "{repository}-nightly-{job}"}
+            status, started = await running.call("POST", "/api/backup/run", json=body)
+            assert status == 202, started
+            first = started["job_id"]
+            await running.until(first, lambda job: job.completed_at is not None)
+            for _step in CHAIN:
+                last = await Job.all().order_by("-id").first()
+                await running.ended(last.id)
+        jobs = await Job.filter(parent_id=first).order_by("id")
+        assert [(job.kind, job.status) for job in jobs] == [("prune", "completed"), ("compact", "completed")]
+        assert [archive.name for archive in await Archive.all()] == [f"photos-nightly-{first}"]
+
+        await until_settled(first, *(job.id for job in jobs))
+        card = await ConsoleMessage.get(job_id=first, part="card")
+        replies = await ConsoleMessage.filter(thread_id=card.id).order_by("id")
+        assert [(reply.job_id, reply.part) for reply in replies] == [
+            (number, "progress") for number in (first, jobs[0].id, jobs[1].id)
+        ]
+        chain = next(field["value"] for field in card.content["fields"] if field["name"] == "Then")
+        assert chain == f"prune #{jobs[0].id} completed, compact #{jobs[1].id} completed"
+        told = await EventEntry.filter(type="job.completed", job_id__in=[first, *(job.id for job in jobs)])
+        assert len(told) == 3
+
+
+async def until_settled(*job_ids):
+    unsettled = ChatMessage.filter(job_id__in=job_ids, settled=False)
+    async with asyncio.timeout(30):
+        while await unsettled.exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_step_keeps_the_chains_place_in_the_queue_and_what_was_asked_with_it(photos):
+    first = await asked(parameters=KEPT, priority="high")
+    await ended(await begun(first))
+    prune = await step_after(first)
+    assert (prune.kind, prune.parameters["keep_last"], prune.queue_rank) == ("prune", 1, first.queue_rank)
+    assert (prune.priority, prune.requested_by, prune.lane) == (first.priority, first.requested_by, photos.lane)
+    await ended(await begun(prune), warnings=1)
+    compact = await step_after(first)
+    assert (compact.kind, compact.parent_id, compact.follow_ups) == ("compact", first.id, [])
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
+async def test_what_did_not_run_is_said(photos, status):
+    first = await ended(await begun(await asked(parameters=KEPT)), status, error_message="It broke.")
+    assert first.error_message == "It broke. Prune and compact did not run."
+    assert await Job.all().count() == 1
+    assert view(first).follow_ups == CHAIN
+
+
+async def test_cancelling_the_first_job_cancels_the_step_that_goes_on_and_what_would_follow(photos):
+    first = await asked(parameters=KEPT)
+    await ended(await begun(first))
+    cancelled = await cancel(first.id, ADMIN, origin="api")
+    assert (cancelled.kind, cancelled.status) == ("prune", "cancelled")
+    assert cancelled.error_message == "Compact did not run."
+    assert await Job.all().count() == 2
+    with pytest.raises(ConflictError, match="has ended already"):
+        await cancel(first.id, ADMIN, origin="api")
+
+
+async def test_step_that_is_cancelled_while_it_runs_ends_the_chain(photos):
+    first = await asked(parameters=KEPT)
+    await ended(await begun(first))
+    prune = await begun(await step_after(first))
+    assert (await cancel(first.id, ADMIN, origin="api")).id == prune.id
+    assert (await Job.get(id=prune.id)).cancel_requested_by == ADMIN.subject
+    await ended(prune, JobStatus.CANCELLED)
+    assert await Job.all().count() == 2
+
+
+async def test_retry_of_a_failed_job_brings_its_chain_along(photos):
+    first = await asked(then=(FollowUp("check", {"max_duration": 60}), FollowUp("compact")))
+    await ended(await begun(first), JobStatus.FAILED)
+    again = (await retry(first.id, JobRequest("", ADMIN, "api"))).job
+    assert again.follow_ups == first.follow_ups
+    assert [step["kind"] for step in again.follow_ups] == ["check", "compact"]
+    assert again.follow_ups[0]["parameters"]["repository_only"] is True
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"then": (FollowUp("backup"),)}, "then"),
+        ({"then": (FollowUp("compact"), FollowUp("prune", {"keep_last": 1}))}, "then"),
+        ({"then": (FollowUp("dance"),)}, "then"),
+        ({"then": (FollowUp("prune"),)}, "keep_daily"),
+        ({"then": (FollowUp("check", {"max_duration": 0}),)}, "max_duration"),
+        ({"parameters": {"prune_after": True}}, "keep_daily"),
+        ({"parameters": {"compression": "gzip"}}, "compression"),
+        ({"parameters": {"archive_name_template": "always"}}, "archive_name_template"),
+    ],
+)
+async def test_chain_that_can_not_be_is_refused_and_nothing_is_written(photos, request_, field):
+    with pytest.raises(InvalidRequestError) as refused:
+        await asked(**request_)
+    assert refused.value.field == field
+    assert not await Job.exists()
+
+
+async def test_chain_takes_the_right_that_each_of_its_steps_takes(photos):
+    operator = everywhere("token:ci", Role.OPERATE)
+    with pytest.raises(ForbiddenError, match="role administer"):
+        await asked(operator, parameters=KEPT)
+    assert (await asked(operator, then=(FollowUp("check"),))).follow_ups[0]["kind"] == "check"
+
+
+async def test_same_key_with_another_chain_is_another_request(photos):
+    key = {"request_key": "token:ci:1", "parameters": {"keep_last": 2}}
+    first = await asked(**key, then=(FollowUp("prune"),))
+    assert (await asked(**key, then=(FollowUp("prune"),))).id == first.id
+    with pytest.raises(InvalidRequestError, match="it does other work"):
+        await asked(**key, then=(FollowUp("check"),))
+
+
+async def test_schedule_names_its_archives_and_prunes_those_alone(photos):
+    schedule = await ScheduledJob.create(
+        name="nightly", kind="backup", repository=photos, cron_expression="0 2 * * *", timezone="UTC", catch_up="one",
+        overlap="queue", priority="normal", created_by="cli", archive_name_template="{schedule}-{job}",
+    )  # fmt: skip
+    body = {"parameters": {**KEPT, "archive_name_template": schedule.archive_name_template}}
+    first = await asked(**body, scheduled_job_id=schedule.id, schedule=schedule.name)
+    claimed = await claim_next(Claimant("test-host", "d", 4))
+    assert claimed.archive_name == f"nightly-{first.id}"
+    await ended(claimed)
+    prune = await step_after(first)
+    assert (prune.scheduled_job_id, prune.parameters["archive_name_template"]) == (schedule.id, "{schedule}-{job}")
+    assert (await claim_next(Claimant("test-host", "d", 4))).id == prune.id
+
+
+async def test_template_that_took_others_archives_meanwhile_ends_the_prune_before_it_starts(photos):
+    job = (await submit(JobRequest("prune", ADMIN, "api", "photos", parameters={"keep_last": 1}))).job
+    await repository_row("photos-raw", Path("/elsewhere"), [], lane=photos.lane)
+    assert await claim_next(Claimant("test-host", "d", 4)) is None
+    refused = await Job.get(id=job.id)
+    assert (refused.status, refused.error_code) == ("failed", "not_startable")
+    assert "also those of the repository photos-raw" in refused.error_message
+    await Repository.filter(name="photos-raw").delete()
+
+
+async def test_chain_with_a_step_that_destroys_is_asked_about_in_chat_and_starts_whole(photos):
+    request = JobRequest("backup", ADMIN, "slack", "photos", then=(FollowUp("prune", {"keep_last": 1}),))
+    question = await submit_or_ask(request)
+    assert isinstance(question, Confirmation)
+    assert any("keep 1 last" in sentence for sentence in question.plan)
+    job = await confirm(question.id, ADMIN, origin="slack")
+    assert [(step["kind"], step["parameters"]["keep_last"]) for step in job.follow_ups] == [("prune", 1)]
