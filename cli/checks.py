@@ -8,20 +8,18 @@ import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import aiohttp
 import psutil
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from bot import wording
 from cli.api_client import require_database
 from cli.composition import SECRET_KEY_FILE, secret_box, storage
 from cli.embedded_redis import embedded_url, server_program
-from cli.slack import BOT_SCOPES
+from cli.finding import FAIL, OK, TIMEOUT, WARN, Finding
+from cli.slack_checks import slack
 from jobs.database.connection import DatabaseNotMigratedError, DatabaseUnavailableError
 from jobs.queue import open_queue
 from jobs.settings import Settings, SettingsError
@@ -31,32 +29,12 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_BORG, NEXT_BORG = (1, 2, 0), (2, 0, 0)
 LITTLE_SPACE, NO_SPACE = 1_000_000_000, 100_000_000
 GREATEST_CLOCK_DIFFERENCE_S = 30.0
-TIMEOUT = aiohttp.ClientTimeout(total=10)
 # A lock (flock, F_OFD_GETLK) is proof of life here, and these do not keep one as a local file system does.
 REMOTE_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p", "davfs"}
 )
 
 
-class Standing(StrEnum):
-    """How a thing stands; `fail` is what keeps Locutus from working."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's: what was looked at, how it stands, what was seen, how to mend it."""
-
-    name: str
-    standing: Standing
-    seen: str
-    mend: str | None = None
-
-
-OK, WARN, FAIL = Standing
 Check = Callable[[Settings], Awaitable[Sequence[Finding]]]
 
 
@@ -183,60 +161,6 @@ async def secret_key(settings: Settings) -> Sequence[Finding]:
             return [Finding("secret key", FAIL, "LOCUTUS_SECRET_KEY is not set", mend)]
         return [Finding("secret key", WARN, "there is none yet", "`locutus up` makes one.")]
     return [Finding("secret key", OK, "present")]
-
-
-async def slack(settings: Settings) -> Sequence[Finding]:
-    """Slack's tokens: their shape, whether Slack takes them, and the scopes they have."""
-    secrets = {
-        "SLACK_BOT_TOKEN": (settings.slack_bot_token, r"xoxb-.+", "it starts with xoxb-"),
-        "SLACK_SIGNING_SECRET": (settings.slack_signing_secret, r"[0-9a-f]{32}", "it is 32 hexadecimal digits"),
-    }
-    wrong = [finding for name, secret in secrets.items() if (finding := _misshapen(name, *secret))]
-    if settings.slack_app_token is not None:
-        mend = "Unset it: Socket Mode does not exist yet, and Locutus does not start with it."
-        wrong.append(Finding("slack", FAIL, "SLACK_APP_TOKEN is set", mend))
-    if not any(secret for secret, _, _ in secrets.values()):
-        return wrong
-    if settings.slack_bot_token is None:
-        return [
-            *wrong,
-            Finding("slack", FAIL, "SLACK_BOT_TOKEN is not set", "Copy it from the app's OAuth & Permissions."),
-        ]
-    if settings.slack_signing_secret is None:
-        mend = "Copy the signing secret from the app's Basic Information."
-        wrong.append(Finding("slack", FAIL, "commands can't come in: SLACK_SIGNING_SECRET is not set", mend))
-    return [*wrong, await _slack_answers(settings.slack_api_url, settings.slack_bot_token.get_secret_value())]
-
-
-def _misshapen(name: str, secret: SecretStr | None, shape: str, rule: str) -> Finding | None:
-    if secret is None or re.fullmatch(shape, secret.get_secret_value()):
-        return None
-    return Finding("slack", FAIL, f"{name} does not look like one: {rule}", "Copy it again from api.slack.com/apps.")
-
-
-async def _slack_answers(api_url: str, token: str) -> Finding:
-    """By `auth.test`, whose answer names the scopes in a header. https://docs.slack.dev/reference/methods/auth.test"""
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
-            session.post(f"{api_url}auth.test", headers=headers) as response,
-        ):
-            answer, scopes = await response.json(content_type=None), response.headers.get("x-oauth-scopes")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Finding(
-            "slack", FAIL, f"it can't be reached ({type(error).__name__})", "Look at the network and the proxy."
-        )
-    if not isinstance(answer, dict) or not answer.get("ok"):
-        reason = answer.get("error") if isinstance(answer, dict) else "no JSON object"
-        return Finding(
-            "slack", FAIL, f"it refuses SLACK_BOT_TOKEN ({reason})", "Reinstall the app and set the new token."
-        )
-    missing = [scope for scope in BOT_SCOPES if scope not in re.split(r"[,\s]+", scopes)] if scopes is not None else []
-    if missing:
-        mend = "Add them (`locutus slack manifest` has them all) and reinstall the app."
-        return Finding("slack", FAIL, f"the app lacks the scopes {', '.join(missing)}", mend)
-    return Finding("slack", OK, f"{answer.get('user')} in {answer.get('team')}")
 
 
 async def gateway(settings: Settings) -> Sequence[Finding]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -12,11 +12,9 @@ from pydantic import SecretStr
 
 from bot.console.platform import ConsolePlatform
 from bot.platform import ChatPlatform
-from bot.slack.app import SlackEndpoint
 from bot.slack.client import SlackPlatform
-from bot.slack.interactions import SlackInteractions
-from bot.slack.replies import SlackReplies
 from cli.embedded_redis import embedded_url
+from cli.slack_gateway import slack_routes
 from jobs.access import Principal
 from jobs.database.connection import database
 from jobs.queue import Queue, open_queue
@@ -87,17 +85,9 @@ async def chat_platforms(settings: Settings) -> AsyncIterator[Sequence[ChatPlatf
 def gateway_app(
     settings: Settings, queue: Queue, secrets: SecretBox | None, local: Principal | None = None
 ) -> web.Application:
-    """The gateway with the routes of every platform that is switched on."""
-    routes: list[Callable[[web.Application], None]] = []
-    if signing_secret := _given(settings.slack_signing_secret):
-        routes.append(SlackEndpoint(signing_secret, SlackInteractions(_slack_replies(settings))).add_routes)
+    """The gateway with the routes of every platform that is switched on; `local`: for one command, without them."""
+    routes = [] if local else slack_routes(settings)
     return gateway(GatewayContext(settings, queue, secrets, routes), local=local)
-
-
-def _slack_replies(settings: Settings) -> SlackReplies | None:
-    """How a click is answered; None without a token."""
-    token = _given(settings.slack_bot_token)
-    return SlackReplies(token, settings.slack_api_url) if token else None
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import typer
 from rich.text import Text
 
-from cli.checks import FAIL, LOCAL, REMOTE, Finding, Standing
+from cli.checks import LOCAL, REMOTE
+from cli.finding import FAIL, Finding, Standing
 from cli.output import FAILED, AsJson, command, safe, say_json, stdout
 from jobs.settings import load_settings
 

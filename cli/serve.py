@@ -46,7 +46,6 @@ def up(
 ) -> None:
     """Run everything on this machine: gateway, worker and a Redis of its own."""
     settings = load_settings()
-    _refuse_socket_mode(settings)
     make_data_directory(settings)
     with up_lock(settings.data_dir):
         _run(_up(settings, replace_host=replace_host))
@@ -55,7 +54,6 @@ def up(
 def gateway() -> None:
     """Run one gateway of a fleet."""
     settings = load_settings()
-    _refuse_socket_mode(settings)
     require_redis(settings)
     make_data_directory(settings)
     _run(_gateway(settings))
@@ -105,20 +103,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _refuse_socket_mode(settings: Settings) -> None:
-    if settings.slack_app_token is not None:
-        raise SettingsError(
-            "SLACK_APP_TOKEN is set, but Socket Mode does not exist yet. Unset it: "
-            "commands come in by SLACK_SIGNING_SECRET."
-        )
-
-
 def _warn_of_half_a_slack(settings: Settings) -> None:
-    tokens = {"SLACK_BOT_TOKEN": settings.slack_bot_token, "SLACK_SIGNING_SECRET": settings.slack_signing_secret}
-    missing = [name for name, secret in tokens.items() if secret is None]
-    if len(missing) == 1:
-        without = {"SLACK_BOT_TOKEN": "nothing is posted", "SLACK_SIGNING_SECRET": "no command comes in"}
-        _log.warning("slack_half_configured", missing=missing[0], without_it=without[missing[0]])
+    speaks = settings.slack_bot_token is not None
+    hears = settings.slack_signing_secret is not None or settings.slack_app_token is not None
+    if hears and not speaks:
+        _log.warning("slack_half_configured", missing="SLACK_BOT_TOKEN", without_it="nothing is posted")
+    if speaks and not hears:
+        missing = "SLACK_SIGNING_SECRET or SLACK_APP_TOKEN"
+        _log.warning("slack_half_configured", missing=missing, without_it="no command comes in")
 
 
 def _warn_of_an_open_directory(settings: Settings) -> None:

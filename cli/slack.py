@@ -22,7 +22,9 @@ BOT_SCOPES = (
     "mpim:history",
     "metadata.message:read",
     "users:read",
+    "usergroups:read",  # roles that are bound to a user group
 )
+BOT_EVENTS = ("app_home_opened",)
 
 slack = typer.Typer(help="Connect Locutus to Slack.", no_args_is_help=True)
 
@@ -35,13 +37,23 @@ def group() -> None:
 @slack.command("manifest")
 @command
 async def print_manifest(
-    *, url: Annotated[str, typer.Option(help="Where Slack reaches the gateway; else LOCUTUS_PUBLIC_URL.")] = ""
+    *,
+    url: Annotated[str, typer.Option(help="Where Slack reaches the gateway; else LOCUTUS_PUBLIC_URL.")] = "",
+    socket_mode: Annotated[
+        bool, typer.Option("--socket-mode", help="For a gateway without a public address (SLACK_APP_TOKEN).")
+    ] = False,
 ) -> None:
     """Print the app manifest: paste it at api.slack.com/apps, Create New App, From a manifest."""
     settings = load_settings()
+    if socket_mode or settings.slack_app_token is not None:
+        say_json(manifest("", socket_mode=True))
+        return
     public_url = url or settings.public_url
     if not public_url:
-        raise SettingsError("LOCUTUS_PUBLIC_URL is not set. Say where Slack reaches the gateway: --url https://…")
+        raise SettingsError(
+            "LOCUTUS_PUBLIC_URL is not set. Say where Slack reaches the gateway: --url https://…, or "
+            "let the gateway call Slack: --socket-mode."
+        )
     if not public_url.startswith("https://"):
         note("Slack only calls https:// addresses: put a reverse proxy with a certificate in front of the gateway.")
     say_json(manifest(public_url, socket_mode=False))
@@ -50,7 +62,8 @@ async def print_manifest(
 def manifest(public_url: str, *, socket_mode: bool) -> dict[str, Any]:
     """The app manifest. With Socket Mode Slack calls no address, and none stands in it."""
     address = {} if socket_mode else {"url": f"{public_url.rstrip('/')}{PATH}"}
-    interactivity = {} if socket_mode else {"request_url": address["url"]}
+    interactivity = {} if socket_mode else {"request_url": address["url"], "message_menu_options_url": address["url"]}
+    events = {} if socket_mode else {"request_url": address["url"]}
     slash_command = {
         "command": "/backup",
         "description": "Run and watch backups",
@@ -61,11 +74,17 @@ def manifest(public_url: str, *, socket_mode: bool) -> dict[str, Any]:
         "display_information": {"name": "Locutus", "description": "The voice of Borg in your chat"},
         "features": {
             "bot_user": {"display_name": "Locutus", "always_online": True},
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": True,
+            },
             "slash_commands": [slash_command | address],
         },
         "oauth_config": {"scopes": {"bot": list(BOT_SCOPES)}},
         "settings": {
             "interactivity": {"is_enabled": True} | interactivity,
+            "event_subscriptions": {"bot_events": list(BOT_EVENTS)} | events,
             "org_deploy_enabled": False,
             "socket_mode_enabled": socket_mode,
             "token_rotation_enabled": False,

@@ -1,6 +1,6 @@
 """Who may: roles, the subjects that hold them, and the one question asked of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -89,8 +89,11 @@ def everywhere(subject: str, role: Role, *, local: bool = False) -> Principal:
     return Principal(subject, (Grant(role),), local=local)
 
 
-async def chat_principal(subject: str) -> Principal:
-    """The person behind a chat subject such as `slack:T1:U1`, with the bound roles; none bound means no rights."""
-    bindings = await RoleBinding.filter(subject=subject).using_db(reader())
+async def chat_principal(subject: str, memberships: Collection[str] = ()) -> Principal:
+    """The person behind a chat subject such as `slack:T1:U1`, with the bound roles; none bound means no rights.
+
+    `memberships` are the groups and roles that they have on the platform, as subjects: their roles count too.
+    """
+    bindings = await RoleBinding.filter(subject__in=[subject, *memberships]).using_db(reader())
     grants = (Grant(Role.named(row.role), row.repositories, row.channels) for row in bindings)
     return Principal(subject, tuple(grants))

@@ -149,6 +149,7 @@ class Settings(BaseSettings):
     slack_bot_token: Token = Field(None, validation_alias=_platform("SLACK_BOT_TOKEN"))
     slack_signing_secret: SecretStr | None = Field(None, validation_alias=_platform("SLACK_SIGNING_SECRET"))
     slack_app_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_APP_TOKEN"))
+    slack_teams: str = Field("", validation_alias=_own("SLACK_TEAMS"), pattern=r"^[A-Z0-9, ]*$")
     slack_api_url: WebAddress = Field("https://slack.com/api/", validation_alias=_own("SLACK_API_URL"))
 
     @classmethod

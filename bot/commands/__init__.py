@@ -5,9 +5,20 @@ as if it did not exist; who may look at nothing is refused before anything is lo
 """
 
 from bot.commands.asking import Answer, Asker
-from bot.commands.carrying_out import answer, carry_out
+from bot.commands.carrying_out import answer, carry_out, read
 from bot.commands.catalogue import COMMANDS
 from bot.commands.clicking import BUTTON_COMMANDS, click
 from bot.commands.completion import Choice, complete
 
-__all__ = ["BUTTON_COMMANDS", "COMMANDS", "Answer", "Asker", "Choice", "answer", "carry_out", "click", "complete"]
+__all__ = [
+    "BUTTON_COMMANDS",
+    "COMMANDS",
+    "Answer",
+    "Asker",
+    "Choice",
+    "answer",
+    "carry_out",
+    "click",
+    "complete",
+    "read",
+]

@@ -28,6 +28,12 @@ async def answer(text: str, asker: Asker) -> Answer:
     return await carry_out(command, values, asker)
 
 
+def read(text: str) -> tuple[Command, Values]:
+    """The command that was typed, and what was said for each of its fields; raises `RequestRefusedError`."""
+    command, words = grammar.command_of(grammar.split(text), COMMANDS)
+    return command, grammar.values_of(command, words)
+
+
 async def carry_out(command: Command, values: Values, asker: Asker) -> Answer:
     """Carry out a command whose values came by field; refused as in `answer`."""
     return await _guarded(_carried_out(command, values, asker), command, values, asker)

@@ -15,6 +15,7 @@ BUTTON_COMMANDS: Mapping[str, str] = {
     "job.retry": "retry",
     "job.again": "retry",
     "job.log": "logs",
+    "repository.run": "run",
     CONFIRM: "confirm",
     DISMISS: "dismiss",
 }

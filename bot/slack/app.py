@@ -6,7 +6,6 @@ https://docs.slack.dev/authentication/verifying-requests-from-slack
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response
@@ -14,6 +13,7 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.signature import SignatureVerifier
 
 from bot.slack.interactions import SlackInteractions
+from bot.slack.payloads import is_complete
 
 PATH = "/slack/events"
 BODY_TIMEOUT_S = 10
@@ -66,22 +66,6 @@ def _parsed(body: bytes, request: web.Request) -> AsyncBoltRequest | None:
     except Exception:  # noqa: BLE001 - named edge: signed, yet unreadable
         return None
     return parsed if is_complete(parsed.body) else None
-
-
-def is_complete(body: Mapping[str, Any]) -> bool:
-    """Whether a payload has what is needed to tell who asks for what, and where."""
-    if "command" in body:
-        return _has_texts(body, "command", "team_id", "user_id", "channel_id")
-    if body.get("type") == "block_actions":
-        actions = body.get("actions")
-        places = all(_has_texts(body.get(name), "id") for name in ("team", "user", "channel"))
-        clicks = isinstance(actions, list) and all(_has_texts(action, "action_id", "value") for action in actions)
-        return places and clicks and bool(actions)
-    return isinstance(body.get("type"), str)
-
-
-def _has_texts(value: object, *names: str) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in names)
 
 
 def _problem(status: HTTPStatus, detail: str) -> web.Response:

@@ -1,15 +1,13 @@
-"""What people do in Slack, by whichever way it comes in: slash commands and clicks, carried out and answered.
+"""What people do in Slack, by whichever way it comes in: commands, clicks, forms, the app's home, carried out.
 
 A command's answer goes back with the acknowledgement, within Slack's three seconds. A click's can't: it is sent after
 the acknowledgement. The thread is the reporter's.
 """
 
 import asyncio
-import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -18,9 +16,15 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
-from bot.commands import Answer, Asker, answer, click
+from bot.commands import Answer, Asker, answer, carry_out, click, complete, read
+from bot.slack import forms
+from bot.slack.home import home_of
+from bot.slack.payloads import Who, form_data, who_commands, who_interacts
 from bot.slack.render import Content, render_answer
+from bot.slack.user_groups import UserGroups
 from jobs.access import chat_principal
+from jobs.command_words import WordType
+from jobs.errors import RequestRefusedError
 
 ORIGIN = "slack"
 COMMAND = "/backup"
@@ -29,6 +33,7 @@ REPLY_GRACE_S = 0.5
 
 _ANY = re.compile("")
 _FAILED = "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
+_FOREIGN = "Locutus does not serve this workspace. Whoever runs it can add its id to LOCUTUS_SLACK_TEAMS."
 _log = structlog.get_logger()
 # bolt warns of a SLACK_BOT_TOKEN in the environment, which it looks up and does not need here; its errors are told.
 _bolt_log = logging.getLogger("locutus.slack_bolt")
@@ -36,7 +41,7 @@ _bolt_log.setLevel(logging.ERROR)
 
 
 class Replies(Protocol):
-    """What is said to one person after the acknowledgement; failures are logged, never raised."""
+    """What is shown to one person after the acknowledgement; failures are logged, never raised."""
 
     async def whisper(self, channel: str, user: str, content: Content) -> None:
         """Show it to `user` alone in `slack:TEAM:CHANNEL`."""
@@ -44,34 +49,28 @@ class Replies(Protocol):
     async def respond(self, response_url: str, content: Content, *, replace: bool) -> None:
         """Show it to who clicked, alone or, with `replace`, in place of the message that was clicked."""
 
+    async def open_form(self, trigger_id: str, view: Mapping[str, Any]) -> None:
+        """Open a modal for who typed or clicked within the last three seconds."""
 
-@dataclass(frozen=True, slots=True)
-class Who:
-    """Slack's own ids of who asks and where, and the interaction's key."""
+    async def update_form(self, view_id: str, view: Mapping[str, Any]) -> None:
+        """Show something else in an open modal."""
 
-    team: str
-    user: str
-    channel: str
-    request_key: str
-
-    @property
-    def subject(self) -> str:
-        return f"slack:{self.team}:{self.user}"
-
-    @property
-    def place(self) -> str:
-        return f"slack:{self.team}:{self.channel}"
-
-    async def asker(self) -> Asker:
-        """The person with the rights that are bound to them."""
-        return Asker(await chat_principal(self.subject), ORIGIN, self.place, self.request_key)
+    async def publish_home(self, user: str, view: Mapping[str, Any]) -> None:
+        """Show the user their home."""
 
 
 class SlackInteractions:
-    """Carries out what Slack sends; `dispatch` takes what is known to come from Slack."""
+    """Carries out what Slack sends; `dispatch` takes what is known to come from Slack.
 
-    def __init__(self, replies: Replies | None = None) -> None:
+    `teams`: the ids of workspaces and enterprises that are served; none: every one that the app is installed in.
+    """
+
+    def __init__(
+        self, replies: Replies | None = None, *, teams: Collection[str] = (), groups: UserGroups | None = None
+    ) -> None:
         self._replies = replies
+        self._teams = frozenset(teams)
+        self._groups = groups
         self._tasks: set[asyncio.Task[None]] = set()
         self._bolt = AsyncApp(
             signing_secret="checked before",  # noqa: S106 - bolt wants one, and never checks it
@@ -85,6 +84,9 @@ class SlackInteractions:
         )
         self._bolt.command(_ANY)(self._on_command)
         self._bolt.action({"type": "block_actions", "action_id": _ANY})(self._on_button)
+        self._bolt.view(forms.FORM)(self._on_form)
+        self._bolt.options(_ANY)(self._on_menu)
+        self._bolt.event("app_home_opened")(self._on_home)
 
     async def dispatch(self, request: AsyncBoltRequest) -> BoltResponse:
         """Carry it out; the response is the acknowledgement."""
@@ -92,6 +94,8 @@ class SlackInteractions:
 
     async def finish(self) -> None:
         """Give the answers that are on their way a moment, and end the rest."""
+        if self._groups is not None:
+            await self._groups.close()
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=REPLY_GRACE_S)
@@ -104,30 +108,101 @@ class SlackInteractions:
             _log.warning("slack_command_unknown", command=command["command"])
             await ack(f"Locutus does not answer to this command. Write `{COMMAND} help`.")
             return
-        who = Who(command["team_id"], command["user_id"], command["channel_id"], request_key(command))
-        reply = await _carried_out(who, lambda asker: answer(command.get("text", ""), asker))
-        await _acknowledge(ack, reply)
+        who, text = who_commands(command), command.get("text", "")
+        if view := await self._form(who, text):
+            await ack()
+            self._later(lambda replies: replies.open_form(command.get("trigger_id", ""), view))
+            return
+        reply = await self._carried_out(who, lambda asker: answer(text, asker))
+        content = render_answer(reply)
+        if content.blocks:
+            await ack(**content.arguments, response_type="in_channel" if reply.public else "ephemeral")
+        else:
+            await ack(content.text)
+
+    async def _form(self, who: Who, text: str) -> dict[str, Any] | None:
+        """The form for a command that is too much to type, where the asker may do anything at all here."""
+        try:
+            command, values = read(text)
+        except RequestRefusedError:
+            return None
+        if self._replies is None or not self._serves(who) or not forms.unfinished(command, values):
+            return None
+        asker = await self._asker(who)
+        return forms.form(command, values, who.channel) if asker.principal.may_anything(asker.channel) else None
 
     async def _on_button(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        who = Who(body["team"]["id"], body["user"]["id"], body["channel"]["id"], request_key(body))
-        reply = await _carried_out(who, lambda asker: click(action["action_id"], action["value"], asker))
-        content = render_answer(reply)
-        await ack(content.text)
-        if self._replies is not None:
-            self._later(self._answer_click(self._replies, body, who, reply, content))
+        who = who_interacts(body)
+        reply = await self._carried_out(who, lambda asker: click(action["action_id"], action["value"], asker))
+        await ack(render_answer(reply).text)
+        self._later(lambda replies: self._answer_click(replies, body, who, reply))
 
-    async def _answer_click(
-        self, replies: Replies, body: Mapping[str, Any], who: Who, reply: Answer, content: Content
-    ) -> None:
-        """A question of ours is replaced by what became of it; else the one who clicked is told, alone."""
-        url = body.get("response_url")
-        if _is_question(body) and isinstance(url, str):
-            await replies.respond(url, content, replace=not reply.refused)
-        else:
+    async def _answer_click(self, replies: Replies, body: Mapping[str, Any], who: Who, reply: Answer) -> None:
+        """In the view that was clicked in; a question of ours is replaced; else the one who clicked is told, alone."""
+        content, view = render_answer(reply), body.get("view") or {}
+        if view.get("type") == "home":
+            await replies.publish_home(who.user, await home_of(await self._asker(who), reply))
+        elif (command := forms.command_in(form_data(view))) is not None:
+            await replies.update_form(view["id"], forms.told(command, reply, who.channel))
+        elif _is_question(body) and isinstance(body.get("response_url"), str):
+            await replies.respond(body["response_url"], content, replace=not reply.refused)
+        elif who.place:
             await replies.whisper(who.place, who.user, content)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
+    async def _on_form(self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]) -> None:
+        command, who = forms.command_in(form_data(view)), who_interacts(body)
+        if command is None:
+            await ack()
+            return
+        values = forms.said_in(command, view.get("state", {}).get("values", {}))
+        reply = await self._carried_out(who, lambda asker: carry_out(command, values, asker))
+        if reply.refused:
+            await ack(response_action="errors", errors=forms.faults(reply.text, command))
+        else:
+            await ack(response_action="update", view=forms.told(command, reply, who.channel))
+
+    async def _on_menu(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        who, view = who_interacts(body), body.get("view") or {}
+        command, word = forms.command_in(form_data(view)), body["action_id"].removeprefix(forms.WORD)
+        found = []
+        if command is not None and word in set(WordType) and self._serves(who):
+            said = forms.said_in(command, view.get("state", {}).get("values", {}))
+            found = await complete(WordType(word), body["value"], said, await self._asker(who))
+        await ack(options=forms.options(found))
+
+    async def _on_home(self, event: dict[str, Any], body: dict[str, Any]) -> None:
+        user = event.get("user")
+        if event.get("tab") != "home" or not isinstance(user, str):
+            return
+        who = Who(body["team_id"], user, None, "", body.get("enterprise_id"))
+        if self._serves(who):
+            self._later(lambda replies: self._show_home(replies, who))
+
+    async def _show_home(self, replies: Replies, who: Who) -> None:
+        await replies.publish_home(who.user, await home_of(await self._asker(who)))
+
+    async def _carried_out(self, who: Who, work: Callable[[Asker], Awaitable[Answer]]) -> Answer:
+        if not self._serves(who):
+            _log.warning("slack_team_not_served", team=who.team, enterprise=who.enterprise)
+            return Answer(_FOREIGN, refused=True)
+        try:
+            return await work(await self._asker(who))
+        except Exception:  # noqa: BLE001 - named edge: bolt loses an acknowledgement when a listener raises
+            _log.exception("slack_command_failed", subject=who.subject)
+            return Answer(_FAILED, refused=True)
+
+    def _serves(self, who: Who) -> bool:
+        return not self._teams or bool(self._teams & {who.team, who.enterprise})
+
+    async def _asker(self, who: Who) -> Asker:
+        """The person with the rights that are bound to them and to their user groups."""
+        memberships = await self._groups.subjects_of(who.team, who.user) if self._groups else ()
+        return Asker(await chat_principal(who.subject, memberships), ORIGIN, who.place, who.request_key)
+
+    def _later(self, work: Callable[[Replies], Coroutine[Any, Any, None]]) -> None:
+        if self._replies is None:
+            return
+        task = asyncio.ensure_future(work(self._replies))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -136,32 +211,6 @@ async def _authorize(enterprise_id: str | None, team_id: str | None) -> Authoriz
     return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id)
 
 
-async def _acknowledge(ack: AsyncAck, reply: Answer) -> None:
-    content = render_answer(reply)
-    if content.blocks:
-        await ack(**content.arguments, response_type="in_channel" if reply.public else "ephemeral")
-    else:
-        await ack(content.text)
-
-
-async def _carried_out(who: Who, work: "_Work") -> Answer:
-    try:
-        return await work(await who.asker())
-    except Exception:  # noqa: BLE001 - named edge: bolt loses an acknowledgement when a listener raises
-        _log.exception("slack_command_failed", subject=who.subject)
-        return Answer(_FAILED, refused=True)
-
-
-class _Work(Protocol):
-    def __call__(self, asker: Asker) -> Awaitable[Answer]: ...
-
-
 def _is_question(body: Mapping[str, Any]) -> bool:
     """Whether the click was on a question whether something is meant."""
     return all(str(action.get("action_id")).startswith("request.") for action in body["actions"])
-
-
-def request_key(body: Mapping[str, Any]) -> str:
-    """Slack's trigger id names the interaction; it is the same when Slack, or anyone, sends it again."""
-    trigger = body.get("trigger_id") or hashlib.sha256(repr(sorted(body.items())).encode()).hexdigest()
-    return f"slack:{trigger}"

@@ -38,7 +38,7 @@ def render(message: Message) -> dict[str, Any]:
     """`text`, `blocks` and `metadata` of the message, and that nothing in it is unfurled."""
     return {
         "text": _start(message.text, _TEXT_LIMIT),
-        "blocks": list(_blocks(message)),
+        "blocks": list(blocks_of(message)),
         "metadata": {"event_type": EVENT_TYPE, "event_payload": {**identity(message), "status": message.status.value}},
         "unfurl_links": False,
         "unfurl_media": False,
@@ -63,8 +63,8 @@ def render_answer(answer: Answer) -> Content:
     text = _start(answer.text, _TEXT_LIMIT) + (f"\n{_code_block(answer.code)}" if answer.code else "")
     if not answer.buttons:
         return Content(text)
-    said = {"type": "section", "text": _plain(answer.text, _SECTION_LIMIT)}
-    return Content(text, (said, {"type": "actions", "elements": [_button(button) for button in answer.buttons]}))
+    said = {"type": "section", "text": plain(answer.text, _SECTION_LIMIT)}
+    return Content(text, (said, {"type": "actions", "elements": [button_block(button) for button in answer.buttons]}))
 
 
 def identity(message: Message) -> dict[str, int | str]:
@@ -72,19 +72,20 @@ def identity(message: Message) -> dict[str, int | str]:
     return {"job_id": message.job_id, "part": message.part.value}
 
 
-def _blocks(message: Message) -> Iterator[Block]:
+def blocks_of(message: Message) -> Iterator[Block]:
+    """The message laid out."""
     yield {"type": "section", "text": _mrkdwn(_first_lines(message))}
     if lines := "\n".join(filter(None, message.lines)):
-        yield {"type": "section", "text": _plain(lines, _SECTION_LIMIT)}
+        yield {"type": "section", "text": plain(lines, _SECTION_LIMIT)}
     for start in range(0, len(message.fields), _CONTEXT_ELEMENTS):
         fields = message.fields[start : start + _CONTEXT_ELEMENTS]
         yield {"type": "context", "elements": [_mrkdwn(_fact(field)) for field in fields]}
     if message.note:
-        yield {"type": "context", "elements": [_plain(message.note, _VALUE_LIMIT)]}
+        yield {"type": "context", "elements": [plain(message.note, _VALUE_LIMIT)]}
     if message.code:
         yield {"type": "section", "text": _mrkdwn(_code_block(message.code))}
     if message.buttons:
-        yield {"type": "actions", "elements": [_button(button) for button in message.buttons]}
+        yield {"type": "actions", "elements": [button_block(button) for button in message.buttons]}
 
 
 def _first_lines(message: Message) -> str:
@@ -104,9 +105,10 @@ def _fact(field: Field) -> str:
     return f"{_name(field.name, _LABEL_LIMIT)} {value}"
 
 
-def _button(button: Button) -> Block:
+def button_block(button: Button) -> Block:
+    """A button that comes back as (`action_id`, `value`)."""
     style = {"style": button.style} if button.style else {}
-    label = _plain(button.label, _LABEL_LIMIT)
+    label = plain(button.label, _LABEL_LIMIT)
     return {"type": "button", "text": label, "action_id": button.action, "value": button.value, **style}
 
 
@@ -119,7 +121,8 @@ def _mrkdwn(text: str) -> Block:
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
-def _plain(text: str, limit: int) -> Block:
+def plain(text: str, limit: int) -> Block:
+    """Text in which nothing is formatting, cut at its end."""
     return {"type": "plain_text", "text": _start(text, limit), "emoji": False}
 
 

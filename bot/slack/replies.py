@@ -4,7 +4,8 @@ https://docs.slack.dev/interactivity/handling-user-interaction#message_responses
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
 import structlog
@@ -46,6 +47,31 @@ class SlackReplies:
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError) as error:
             _log.warning("slack_respond_failed", reason=type(error).__name__)
+
+    async def open_form(self, trigger_id: str, view: Mapping[str, Any]) -> None:
+        """Open a modal for who typed or clicked within the last three seconds."""
+        await self._show("views_open", trigger_id=trigger_id, view=view)
+
+    async def update_form(self, view_id: str, view: Mapping[str, Any]) -> None:
+        """Show something else in an open modal."""
+        await self._show("views_update", view_id=view_id, view=view)
+
+    async def publish_home(self, user: str, view: Mapping[str, Any]) -> None:
+        """Show the user their home."""
+        await self._show("views_publish", user_id=user, view=view)
+
+    async def members(self, group_id: str) -> frozenset[str]:
+        """The members of a user group; raises `ChatError`."""
+        async with self._client() as client:
+            answer = await call(client.usergroups_users_list, usergroup=group_id)
+        return frozenset(map(str, answer.get("users") or ()))
+
+    async def _show(self, method: str, **arguments: Any) -> None:
+        try:
+            async with self._client() as client:
+                await call(getattr(client, method), **arguments)
+        except ChatError as error:
+            _log.warning("slack_view_failed", method=method, reason=str(error))
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncWebClient]:

@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from tests.fakes.slack_rules import Json, RefusedError, accepted_content
+from tests.fakes.slack_surfaces import Surfaces
 
 Answer = tuple[int, Json, dict[str, str]]
 
@@ -106,7 +108,7 @@ class Posted:
         return {"type": "message", "ts": self.ts, **author, **thread, **shown}
 
 
-class FakeSlack:
+class FakeSlack(Surfaces):
     """`async with FakeSlack() as slack:` serves at `slack.base_url`.
 
     `messages` holds each channel's messages, threads included, in the order of posting. `limits` may be changed or
@@ -114,6 +116,8 @@ class FakeSlack:
     """
 
     def __init__(self, token: str = "xoxb-test", team: str = "T1", channels: tuple[str, ...] = ("C1",)) -> None:
+        super().__init__()
+        self.clock_s = 0.0
         self.token, self.team, self.bot_id, self.bot_user = token, team, "B1", "U0BOT"
         self.messages: dict[str, list[Posted]] = {channel: [] for channel in channels}
         self.calls: list[Call] = []
@@ -129,17 +133,19 @@ class FakeSlack:
         self._methods: dict[str, Callable[[Json], Json]] = {
             POST: self._post, UPDATE: self._update, DELETE: self._delete, HISTORY: self._history,
             REPLIES: self._replies, WHISPER: self._whisper, "auth.test": self._auth_test,
-            "users.info": self._users_info,
+            "users.info": self._users_info, **self.surface_methods(),
         }  # fmt: skip
 
     async def __aenter__(self) -> Self:
         application = web.Application()
         application.router.add_route("*", "/api/{method}", self._handle)
+        self.add_surfaces(application)
         self._runner = web.AppRunner(application, shutdown_timeout=0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/api/"
+        self.web_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.base_url = f"{self.web_url}/api/"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -199,10 +205,11 @@ class FakeSlack:
         if method not in self._methods:
             return 200, RefusedError("unknown_method").answer, {}
         try:
-            self._authorize(authorization)
+            self._authorize(authorization, self.app_token if method == "apps.connections.open" else self.token)
+            self.require_scope(method)
             if wait_s := self._wait_s(method, str((arguments or {}).get("channel"))):
                 return 429, RefusedError("ratelimited").answer, {"Retry-After": str(math.ceil(wait_s))}
-            return 200, {"ok": True, **self._do(method, arguments)}, {}
+            return 200, {"ok": True, **self._do(method, arguments)}, self._headers()
         except RefusedError as refused:
             return 200, refused.answer, {}
 
@@ -213,10 +220,14 @@ class FakeSlack:
             raise RefusedError("invalid_json")
         return self._methods[method](arguments)
 
-    def _authorize(self, authorization: str | None) -> None:
+    def _headers(self) -> dict[str, str]:
+        scopes = {"x-oauth-scopes": ",".join(self.scopes)} if self.scopes is not None else {}
+        return {"Date": formatdate(time.time() + self.clock_s, usegmt=True), **scopes}
+
+    def _authorize(self, authorization: str | None, token: str) -> None:
         if not authorization:
             raise RefusedError("not_authed")
-        if not hmac.compare_digest(authorization, f"Bearer {self.token}"):
+        if not hmac.compare_digest(authorization, f"Bearer {token}"):
             raise RefusedError("invalid_auth")
 
     def _wait_s(self, method: str, channel: str) -> float:
@@ -360,13 +371,19 @@ def slash_command(
     timestamp: int | None = None,
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of `/backup <text>`; `timestamp` is seconds since 1970, now if not given."""
-    form = {
+    body = urlencode(command_form(text, user=user, team=team, channel=channel, trigger_id=trigger_id)).encode()
+    return sign(signing_secret, body, int(time.time()) if timestamp is None else timestamp), body
+
+
+def command_form(
+    text: str, *, user: str = "U1", team: str = "T1", channel: str = "C1", trigger_id: str = "1.2.3"
+) -> dict[str, str]:
+    """The fields of `/backup <text>`, over HTTP as over Socket Mode."""
+    return {
         "token": "unused", "team_id": team, "team_domain": "test", "channel_id": channel, "channel_name": "backups",
         "user_id": user, "user_name": user.lower(), "command": "/backup", "text": text, "api_app_id": "A1",
         "is_enterprise_install": "false", "response_url": "http://127.0.0.1:9/commands", "trigger_id": trigger_id,
     }  # fmt: skip
-    body = urlencode(form).encode()
-    return sign(signing_secret, body, int(time.time()) if timestamp is None else timestamp), body
 
 
 def block_action(
@@ -383,17 +400,45 @@ def block_action(
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of a click on the button `action_id` of `message`."""
     sent_at = int(time.time()) if timestamp is None else timestamp
+    payload = action_payload(
+        action_id, value, message=message, user=user, team=team, channel=channel, trigger_id=trigger_id
+    )
+    return signed_interaction(signing_secret, payload, sent_at)
+
+
+def signed_interaction(secret: str, payload: Json, timestamp: int | None = None) -> tuple[dict[str, str], bytes]:
+    """Headers and body of any interaction."""
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    return sign(secret, body, int(time.time()) if timestamp is None else timestamp), body
+
+
+def action_payload(
+    action_id: str,
+    value: str,
+    *,
+    message: Posted | None = None,
+    view: Json | None = None,
+    user: str = "U1",
+    team: str = "T1",
+    channel: str = "C1",
+    trigger_id: str = "12466734323.1395872398.8088930838d88f008e1",
+    response_url: str = "http://127.0.0.1:9/actions",
+) -> Json:
+    """A click in a message of a channel, in an ephemeral one (no `message`), or in a view."""
+    sent_at = int(time.time())
     clicked = {
         "type": "button", "action_id": action_id, "block_id": "b1", "value": value, "action_ts": f"{sent_at}.000001",
         "text": {"type": "plain_text", "text": action_id, "emoji": False},
     }  # fmt: skip
-    payload: Json = {
+    if view is not None:
+        place: Json = {"view": view, "container": {"type": "view", "view_id": view["id"]}}
+    else:
+        ts = message.ts if message else "1.000001"
+        container = {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": message is None}
+        place = {"channel": {"id": channel, "name": "backups"}, "container": container, "response_url": response_url}
+    return {
         "type": "block_actions", "api_app_id": "A1", "token": "unused", "trigger_id": trigger_id,
         "team": {"id": team, "domain": "test"}, "user": {"id": user, "username": user.lower(), "team_id": team},
-        "channel": {"id": channel, "name": "backups"}, "message": message.as_json(), "enterprise": None,
-        "container": {"type": "message", "message_ts": message.ts, "channel_id": channel, "is_ephemeral": False},
-        "is_enterprise_install": False, "response_url": "http://127.0.0.1:9/actions", "state": {"values": {}},
-        "actions": [clicked],
+        "enterprise": None, "is_enterprise_install": False, "state": {"values": {}}, "actions": [clicked], **place,
+        **({"message": message.as_json()} if message else {}),
     }  # fmt: skip
-    body = urlencode({"payload": json.dumps(payload)}).encode()
-    return sign(signing_secret, body, sent_at), body

@@ -52,18 +52,41 @@ def block_faults(blocks: Any) -> list[str]:
     if not isinstance(blocks, list) or len(blocks) > 50:
         return ["blocks must be a list of at most 50"]
     faults = [f"{number}: {fault}" for number, block in enumerate(blocks) for fault in _block_faults(block)]
-    for key, limit in (("block_id", 255), ("action_id", 255)):
-        ids = [part[key] for part in _parts(blocks) if key in part]
-        faults += [f"{key} is longer than {limit}" for one in ids if not 1 <= len(one) <= limit]
-        faults += [f"{key} stands twice"] if len(set(ids)) < len(ids) else []
-    return faults
+    faults += _id_faults("block_id", blocks)
+    return faults + [fault for block in blocks for fault in _id_faults("action_id", _inside(block))]
 
 
-def _parts(blocks: list[Json]) -> list[Json]:
-    return [part for block in blocks for part in (block, *block.get("elements", ())) if isinstance(part, dict)]
+def _inside(block: Any) -> list[Json]:
+    """The elements of a block; an action's id need only differ from the others of its block."""
+    if not isinstance(block, dict):
+        return []
+    return [part for part in (*block.get("elements", ()), block.get("accessory"), block.get("element")) if part]
 
 
-def _block_faults(block: Any) -> list[str]:
+def _id_faults(key: str, parts: list[Any]) -> list[str]:
+    ids = [part[key] for part in parts if isinstance(part, dict) and key in part]
+    faults = [f"{key} is longer than 255" for one in ids if not 1 <= len(one) <= 255]
+    return faults + ([f"{key} stands twice"] if len(set(ids)) < len(ids) else [])
+
+
+def view_faults(view: Any, kind: str) -> list[str]:
+    """What Slack would find wrong with a modal or a home: https://docs.slack.dev/reference/views"""
+    if not isinstance(view, dict) or view.get("type") != kind:
+        return [f"the view must be a {kind}"]
+    blocks = view.get("blocks")
+    if not isinstance(blocks, list) or not 1 <= len(blocks) <= 100:
+        return ["a view has 1 to 100 blocks"]
+    faults = [fault for block in blocks for fault in _block_faults(block, view=True)]
+    faults += [fault for block in blocks for fault in _id_faults("action_id", _inside(block))]
+    faults += ["private_metadata is too long"] if len(view.get("private_metadata", "")) > 3000 else []
+    for name in ("title", "submit", "close") if kind == "modal" else ():
+        faults += _text_faults(view[name], 24, ("plain_text",)) if name in view else []
+    inputs = any(block.get("type") == "input" for block in blocks)
+    faults += ["a modal with inputs needs submit"] if inputs and "submit" not in view else []
+    return faults + (["a modal needs a title"] if kind == "modal" and "title" not in view else [])
+
+
+def _block_faults(block: Any, *, view: bool = False) -> list[str]:
     kind = block.get("type") if isinstance(block, dict) else None
     if kind == "header":
         return _text_faults(block.get("text"), 150, ("plain_text",))
@@ -71,7 +94,34 @@ def _block_faults(block: Any) -> list[str]:
         return _section_faults(block)
     if kind in {"context", "actions"}:
         return _element_faults(block, 10 if kind == "context" else 25)
+    if kind == "input" and view:
+        return _input_faults(block)
     return [] if kind == "divider" else [f"unknown type {kind!r}"]
+
+
+def _input_faults(block: Json) -> list[str]:
+    element = block.get("element")
+    if not isinstance(element, dict) or element.get("type") not in _INPUTS:
+        return ["an input needs an element"]
+    faults = _text_faults(block.get("label"), 2000, ("plain_text",))
+    for option in (*element.get("options", ()), *filter(None, [element.get("initial_option")])):
+        faults += option_faults(option)
+    faults += ["initial_value is too long"] if len(element.get("initial_value", "")) > 3000 else []
+    return faults + [f"unknown key {key}" for key in element.keys() - _INPUTS[element["type"]]]
+
+
+def option_faults(option: Json) -> list[str]:
+    """Of a menu's option: https://docs.slack.dev/reference/block-kit/composition-objects/option-object"""
+    faults = _text_faults(option.get("text"), 75, ("plain_text",))
+    return faults + ([] if 1 <= len(option.get("value", "")) <= 150 else ["value must have 1 to 150 characters"])
+
+
+_INPUTS = {
+    "plain_text_input": {"type", "action_id", "multiline", "initial_value", "placeholder"},
+    "external_select": {"type", "action_id", "min_query_length", "initial_option", "placeholder"},
+    "static_select": {"type", "action_id", "options", "initial_option", "placeholder"},
+    "checkboxes": {"type", "action_id", "options", "initial_options"},
+}
 
 
 def _section_faults(block: Json) -> list[str]:
@@ -80,6 +130,7 @@ def _section_faults(block: Json) -> list[str]:
         return ["a section needs text or fields"]
     faults = _text_faults(block["text"], 3000) if "text" in block else []
     faults += ["more than 10 fields"] if len(fields) > 10 else []
+    faults += _button_faults(block["accessory"]) if "accessory" in block else []
     return faults + [fault for one in fields for fault in _text_faults(one, 2000)]
 
 

@@ -109,8 +109,6 @@ def test_a_setting_that_ends_a_process_is_one_line_too(variables):
         ("migrate", {"LOCUTUS_DATABASE_URL": "postgres://u:hunter2@a..b/d"}, "The database does not answer"),
         ("migrate", {"LOCUTUS_DATABASE_URL": "sqlite:///proc/nope/x.db"}, "/proc/nope/x.db"),
         ("gateway", {"LOCUTUS_REDIS_URL": "redis://:hunter2@h:abc"}, "LOCUTUS_REDIS_URL: give redis://"),
-        ("up", {"SLACK_APP_TOKEN": "xapp-hunter2"}, "Socket Mode does not exist yet"),
-        ("gateway", {"SLACK_APP_TOKEN": "xapp-hunter2"}, "Socket Mode does not exist yet"),
     ],
 )
 def test_a_process_that_cannot_start_says_one_line_without_a_password(variables, command, changed, said):
@@ -131,12 +129,11 @@ def test_a_database_that_is_no_file_ends_migrate_at_once(variables, tmp_path):
     assert "unable to open database file" in told
 
 
-def test_a_token_of_socket_mode_stops_no_other_command_and_switches_nothing_on(run, variables):
+def test_manifest_is_that_of_socket_mode_where_its_token_is_set(run, variables):
     variables["SLACK_APP_TOKEN"] = "xapp-1"
-    run("slack", "manifest", status=2)
-    made = json.loads(run("slack", "manifest", "--url", "https://x.example"))
-    assert made["settings"]["socket_mode_enabled"] is False
-    assert made["features"]["slash_commands"][0]["url"].startswith("https://x.example/")
+    made = json.loads(run("slack", "manifest"))
+    assert made["settings"]["socket_mode_enabled"] is True
+    assert "url" not in made["features"]["slash_commands"][0]
 
 
 def broken(passphrase):
@@ -183,7 +180,8 @@ def test_an_unforeseen_error_keeps_its_traceback(error):
     [
         ({}, []),
         ({"slack_bot_token": "x", "slack_signing_secret": "y"}, []),
-        ({"slack_bot_token": "x"}, ["SLACK_SIGNING_SECRET"]),
+        ({"slack_bot_token": "x"}, ["SLACK_SIGNING_SECRET or SLACK_APP_TOKEN"]),
+        ({"slack_bot_token": "x", "slack_app_token": "z"}, []),
         ({"slack_signing_secret": "y"}, ["SLACK_BOT_TOKEN"]),
     ],
 )

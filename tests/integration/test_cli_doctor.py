@@ -1,12 +1,16 @@
 """`locutus doctor`: what stands badly is named, with the way to mend it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from cli import checks
-from cli.checks import FAIL, OK, WARN
+from cli.composition import storage
+from cli.finding import FAIL, OK, WARN
+from cli.slack import BOT_SCOPES
 from jobs.settings import Settings
+from tests.fakes.instance import repository_row
 from tests.fakes.slack import FakeSlack
 
 
@@ -66,7 +70,8 @@ async def test_redis_that_was_set_must_answer_and_keep_time(tmp_path, redis_url,
         ({"slack_bot_token": "xoxb-test", "slack_signing_secret": "short"}, [FAIL, OK]),
         ({"slack_signing_secret": "0" * 32}, [FAIL]),
         ({"slack_app_token": "xapp-test"}, [FAIL]),
-        ({"slack_bot_token": "xoxb-test", "slack_app_token": "xapp-test"}, [FAIL, FAIL, OK]),
+        ({"slack_bot_token": "xoxb-test", "slack_app_token": "xapp-test"}, [OK]),
+        ({"slack_bot_token": "xoxb-test", "slack_app_token": "xapp-other"}, [OK, FAIL]),
     ],
 )
 async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
@@ -76,13 +81,29 @@ async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
     assert not any(secret in f"{finding.seen}{finding.mend}" for secret in secrets.values() for finding in found)
 
 
-async def test_socket_mode_is_not_recommended(tmp_path):
+async def test_slack_that_lacks_a_scope_or_tells_another_time_is_named_with_its_mend(tmp_path):
     async with FakeSlack() as slack:
-        given = {"slack_bot_token": "xoxb-test", "slack_api_url": slack.base_url}
-        without = await checks.slack(Settings(data_dir=tmp_path, **given))
-        (unset, *_) = await checks.slack(Settings(data_dir=tmp_path, **given, slack_app_token="xapp-test"))
-    assert not any("SLACK_APP_TOKEN" in f"{finding.seen}{finding.mend}" for finding in without)
-    assert unset.mend.startswith("Unset it")
+        given = {"slack_bot_token": "xoxb-test", "slack_signing_secret": "0" * 32, "slack_api_url": slack.base_url}
+        slack.scopes = [scope for scope in BOT_SCOPES if scope != "usergroups:read"]
+        (scope,) = await checks.slack(Settings(data_dir=tmp_path, **given))
+        slack.scopes, slack.clock_s = list(BOT_SCOPES), -600.0
+        (clock, bot) = await checks.slack(Settings(data_dir=tmp_path, **given))
+    assert (scope.standing, "usergroups:read" in scope.seen) == (FAIL, True)
+    assert (clock.name, clock.standing, bot.standing) == ("clock", FAIL, OK)
+    assert "timedatectl" in clock.mend
+
+
+async def test_channel_without_the_bot_is_named(tmp_path, sqlite_url, redis_url):
+    async with FakeSlack(channels=("C1",)) as slack:
+        given = {"slack_bot_token": "xoxb-test", "slack_signing_secret": "0" * 32, "slack_api_url": slack.base_url}
+        settings = Settings(data_dir=tmp_path, database_url_setting=sqlite_url, redis_url=redis_url, **given)
+        async with storage(settings):
+            for number, channel in enumerate(("slack:T1:C1", "slack:T1:C9", "console")):
+                await repository_row(f"photos-{number}", Path("/r") / str(number), [], channel=channel)
+        bot, channel = await checks.slack(settings)
+    assert (bot.standing, channel.standing) == (OK, WARN)
+    assert channel.seen.startswith("slack:T1:C9: ")
+    assert "/invite" in channel.mend
 
 
 async def test_a_gateway_that_is_not_up_is_no_failure_unless_it_was_named(tmp_path):

@@ -14,7 +14,9 @@ def test_commands_and_buttons_lead_to_the_gateway(url):
     assert [(command["command"], command["url"]) for command in made["features"]["slash_commands"]] == [
         ("/backup", address)
     ]
-    assert made["settings"]["interactivity"] == {"is_enabled": True, "request_url": address}
+    interactivity = {"is_enabled": True, "request_url": address, "message_menu_options_url": address}
+    assert made["settings"]["interactivity"] == interactivity
+    assert made["settings"]["event_subscriptions"] == {"request_url": address, "bot_events": ["app_home_opened"]}
     assert made["settings"]["socket_mode_enabled"] is False
 
 

@@ -1,0 +1,71 @@
+"""The app's home in Slack: what runs and waits, and the repositories, as far as one may see them.
+
+https://docs.slack.dev/surfaces/app-home; a view has at most 100 blocks.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bot import wording
+from bot.card import Button, Message, job_card
+from bot.commands import Answer, Asker
+from bot.commands.lookup import may_see, visible_repositories
+from bot.slack.render import Block, blocks_of, button_block, plain
+from jobs.database.unit import reader
+from jobs.models import Job, Repository
+from jobs.present import view
+from jobs.types import JOB_TYPES
+from jobs.view import JobStatus
+from jobs.waiting import standings
+
+JOBS, REPOSITORIES, LOOKED_AT = 10, 20, 200
+_LIMIT = 2_900
+
+
+async def home_of(asker: Asker, said: Answer | None = None) -> dict[str, Any]:
+    """The home of `asker`; on top what was just said to them."""
+    return home(await _cards(asker), await visible_repositories(asker), said)
+
+
+def home(cards: Sequence[Message], repositories: Sequence[Repository], said: Answer | None = None) -> dict[str, Any]:
+    """The view from cards of unfinished jobs and from repositories. Pure."""
+    return {"type": "home", "blocks": list(_home(cards, repositories, said))}
+
+
+def _home(cards: Sequence[Message], repositories: Sequence[Repository], said: Answer | None) -> Iterator[Block]:
+    if said:
+        yield {"type": "section", "text": plain(said.text, _LIMIT)}
+        if said.buttons:
+            yield {"type": "actions", "elements": [button_block(button) for button in said.buttons]}
+        yield {"type": "divider"}
+    yield _header("Running and waiting")
+    for card in cards[:JOBS]:
+        yield from blocks_of(card)
+    if not cards:
+        yield {"type": "section", "text": plain("Nothing is running or waiting.", _LIMIT)}
+    yield _header("Repositories")
+    for repository in repositories[:REPOSITORIES]:
+        yield _repository(repository)
+    if not repositories:
+        yield {"type": "section", "text": plain("There is none that you may see.", _LIMIT)}
+
+
+async def _cards(asker: Asker) -> list[Message]:
+    unfinished = Job.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).using_db(reader())
+    rows = [row for row in await unfinished.order_by("id").limit(LOOKED_AT) if may_see(asker, row.repository_name)]
+    found = await standings(rows[:JOBS])
+    kinds = {row.id: JOB_TYPES.get(row.kind) for row in rows}
+    return [
+        job_card(view(row, found[row.id]), words=kind.words if (kind := kinds[row.id]) else None) for row in rows[:JOBS]
+    ]
+
+
+def _header(text: str) -> Block:
+    return {"type": "header", "text": plain(text, 150)}
+
+
+def _repository(repository: Repository) -> Block:
+    last = wording.moment(repository.last_backup) if repository.last_backup else "never"
+    text = f"{repository.name} on {repository.host}, last backup {last}"
+    button = button_block(Button("repository.run", repository.name, "Back up now"))
+    return {"type": "section", "text": plain(text, _LIMIT), "accessory": button}

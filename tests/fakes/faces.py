@@ -1,0 +1,164 @@
+"""The ways into the chat that must all do and say the same: each says a command, clicks a button, asks for choices.
+
+A further platform joins by a class with these methods and a line in `FACES`.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+
+import aiohttp
+from aiohttp import web
+
+from bot.slack.app import PATH, SlackEndpoint
+from bot.slack.interactions import SlackInteractions
+from bot.slack.replies import SlackReplies
+from bot.slack.socket_mode import SlackSocket
+from bot.slack.user_groups import UserGroups
+from jobs.access import chat_principal
+from jobs.queue import Queue
+from jobs.settings import Settings
+from tests.conftest import free_port
+from tests.fakes.slack import FakeSlack, action_payload, block_action, command_form, slash_command
+from webhooks.app import GatewayContext, gateway
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What somebody was told, and what they may click: (action, value)."""
+
+    text: str
+    buttons: tuple[tuple[str, str], ...] = ()
+
+
+class Face(Protocol):
+    """One person at one way in. `subject` holds their rights, `place` is where they ask."""
+
+    subject: str
+    place: str
+
+    async def say(self, text: str) -> Told: ...
+    async def click(self, action: str, value: str) -> Told: ...
+
+
+def _of_slack(answer: dict[str, Any]) -> Told:
+    elements = [element for block in answer.get("blocks", ()) for element in block.get("elements", ())]
+    buttons = [(element["action_id"], element["value"]) for element in elements if element["type"] == "button"]
+    return Told(answer["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"), tuple(buttons))
+
+
+class SlackHttp:
+    """Signed requests to the endpoint; a click's answer by its response_url or as a whisper."""
+
+    subject, place = "slack:T1:U1", "slack:T1:C1"
+
+    def __init__(self, slack: FakeSlack, http: aiohttp.ClientSession) -> None:
+        self.slack, self.http, self.keys = slack, http, count()
+
+    async def say(self, text: str) -> Told:
+        answer = await self._post(*slash_command(SECRET, text, trigger_id=f"say-{next(self.keys)}"))
+        return _of_slack(json.loads(answer) if answer.startswith("{") else {"text": answer})
+
+    async def click(self, action: str, value: str) -> Told:
+        card = self.slack.say("C1", "a card", bot_id="B1")
+        answer = await self._post(
+            *block_action(SECRET, action, value, message=card, trigger_id=f"click-{next(self.keys)}")
+        )
+        return _of_slack({"text": answer})
+
+    async def _post(self, headers: dict[str, str], body: bytes) -> str:
+        async with self.http.post(PATH, data=body, headers=headers) as response:
+            assert response.status == 200
+            return await response.text()
+
+
+class SlackSockets(SlackHttp):
+    """The same payloads over Socket Mode."""
+
+    async def say(self, text: str) -> Told:
+        form = command_form(text, trigger_id=f"say-{next(self.keys)}")
+        return _of_slack(await self.slack.send("slash_commands", form))
+
+    async def click(self, action: str, value: str) -> Told:
+        card = self.slack.say("C1", "a card", bot_id="B1")
+        payload = action_payload(action, value, message=card, trigger_id=f"click-{next(self.keys)}")
+        return _of_slack(await self.slack.send("interactive", payload))
+
+
+class Console:
+    """The console's routes, with a token of the person's rights."""
+
+    subject, place = "token:somebody", "console"
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self.http = http
+
+    async def say(self, text: str) -> Told:
+        return await self._told("/api/console/commands", {"text": text})
+
+    async def click(self, action: str, value: str) -> Told:
+        return await self._told("/api/console/clicks", {"action": action, "value": value})
+
+    async def _told(self, path: str, body: dict[str, str]) -> Told:
+        async with self.http.post(path, json=body) as response:
+            answer = await response.json()
+        assert response.status == 200, answer
+        code = f"\n```\n{answer['code']}\n```" if answer["code"] else ""
+        buttons = tuple((button["action"], button["value"]) for button in answer["buttons"])
+        return Told(answer["text"] + code, buttons)
+
+
+@asynccontextmanager
+async def _slack_over(queue: Queue, settings: Settings, kind: type[SlackHttp]) -> AsyncIterator[Face]:
+    async with FakeSlack() as slack:
+        replies = SlackReplies(slack.token, slack.base_url)
+        interactions = SlackInteractions(replies, groups=UserGroups(replies.members))
+        ways = [
+            SlackEndpoint(SECRET, interactions).add_routes,
+            SlackSocket(slack.app_token, slack.base_url, interactions).add_routes,
+        ]
+        context = GatewayContext(settings, queue, None, ways)
+        async with _served(gateway(context)) as http:
+            await slack.until(lambda: slack.called("apps.connections.open"))
+            await _until(lambda: slack.sockets)
+            yield kind(slack, http)
+            assert slack.faults == []
+
+
+@asynccontextmanager
+async def _console(queue: Queue, settings: Settings) -> AsyncIterator[Face]:
+    local = await chat_principal(Console.subject)
+    async with _served(gateway(GatewayContext(settings, queue), local=local)) as http:
+        yield Console(http)
+
+
+@asynccontextmanager
+async def _served(application: web.Application) -> AsyncIterator[aiohttp.ClientSession]:
+    runner = web.AppRunner(application)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            yield http
+    finally:
+        await runner.cleanup()
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+FACES: dict[str, Callable[[Queue, Settings], AbstractAsyncContextManager[Face]]] = {
+    "slack over http": lambda queue, settings: _slack_over(queue, settings, SlackHttp),
+    "slack over a socket": lambda queue, settings: _slack_over(queue, settings, SlackSockets),
+    "console": _console,
+}
