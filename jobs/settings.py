@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,15 +75,22 @@ Token = Annotated[SecretStr | None, AfterValidator(_header_text)]
 
 
 class SecretFileSource(EnvSettingsSource):
-    """Reads a secret from the file that `NAME_FILE` names, as container platforms mount them."""
+    """Reads a secret from the file that `NAME_FILE` names, as container platforms mount them.
+
+    The addresses of database and Redis count as secrets: a password may stand in them.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], dotenv: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._named = {**dotenv, **self.env_vars}
 
     def __call__(self) -> dict[str, Any]:
         values = {}
         for name, field in self.settings_cls.model_fields.items():
-            if "Secret" not in str(field.annotation):
+            if "Secret" not in str(field.annotation) and field.repr:
                 continue
             for variable in _variables(name, field.validation_alias):
-                if path := self.env_vars.get(f"{variable}_file".lower()):
+                if path := self._named.get(f"{variable}_file".lower()):
                     values[variable] = _read_secret(variable, path)
         return values
 
@@ -163,7 +171,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, `NAME_FILE`, and `.env`."""
         del file_secret_settings
-        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings
+        dotenv = dotenv_settings.env_vars if isinstance(dotenv_settings, EnvSettingsSource) else {}
+        return init_settings, env_settings, SecretFileSource(settings_cls, dotenv), dotenv_settings
 
     @field_validator("secret_key")
     @classmethod

@@ -128,6 +128,15 @@ def test_secret_is_read_from_the_file_that_is_named(monkeypatch, tmp_path, varia
     assert getattr(load_settings(), SECRETS[variable]).get_secret_value() == SECRET
 
 
+def test_addresses_with_a_password_are_read_from_files_and_dotenv_may_name_them(monkeypatch, tmp_path):
+    (tmp_path / "database").write_text("postgres://u:hunter2@h/d\n")
+    (tmp_path / "redis").write_text("redis://:hunter2@h\n")
+    (tmp_path / ".env").write_text(f"LOCUTUS_REDIS_URL_FILE={tmp_path}/redis\n")
+    monkeypatch.setenv("LOCUTUS_DATABASE_URL_FILE", str(tmp_path / "database"))
+    assert load_settings().database_url == "postgres://u:hunter2@h/d"
+    assert load_settings().redis_url == "redis://:hunter2@h"
+
+
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
 def test_secret_file_without_a_secret_is_one_line(monkeypatch, tmp_path, content):
     path = tmp_path / "secret"
