@@ -9,6 +9,7 @@ from cli.audit import audit
 from cli.chat import chat
 from cli.confirmations import confirmations
 from cli.doctor import doctor
+from cli.expectations import acknowledge, expect, snooze
 from cli.grant import grant
 from cli.jobs import jobs, run
 from cli.openapi import openapi
@@ -32,6 +33,8 @@ app = typer.Typer(
 )
 for command in (up, gateway, worker, migrate, doctor, run, chat, grant, audit, openapi):
     app.command()(command)
+for expectation in (expect, acknowledge, snooze):
+    repo.command()(expectation)
 app.add_typer(jobs, name="jobs")
 app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")

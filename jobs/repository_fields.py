@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from jobs.archive_name import DEFAULT_TEMPLATE, NameFacts, expand
 from jobs.errors import InvalidRequestError
+from jobs.settings import whole_seconds
 
 RESERVED_NAMES = frozenset({"check-jobs", "compact-jobs", "prune-jobs"})
 PASSPHRASE_SOURCES = ("passphrase", "passphrase_file", "passphrase_command")
@@ -104,6 +105,7 @@ Passphrase = Annotated[SecretStr, Field(min_length=1, max_length=1024), AfterVal
 Command = Annotated[list[Annotated[str, StringConstraints(max_length=PATH_LENGTH)]], Field(min_length=1, max_length=64)]
 Compression = Annotated[str, StringConstraints(pattern=_COMPRESSION)]
 Patterns = Annotated[list[Pattern], Field(max_length=1000)]
+Age = Annotated[int, BeforeValidator(whole_seconds), Field(ge=60, le=366 * 86_400, description="Seconds, or 26h.")]
 Template = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT)]
 
 
@@ -117,6 +119,9 @@ class _Fields(BaseModel):
     passphrase_file: AbsolutePath | None = None
     passphrase_command: Command | None = None
     archive_name_template: Template = DEFAULT_TEMPLATE
+    check_interval_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    check_max_duration: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    expected_every: Age | None = None
 
     @property
     def passphrase_given(self) -> bool:

@@ -9,7 +9,7 @@ from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
 from jobs.job_type import Policy
 from jobs.models import Setting
-from jobs.repository_fields import AbsolutePath, Channel
+from jobs.repository_fields import AbsolutePath, Age, Channel
 from jobs.schedule.fields import ZoneName
 from jobs.types import JOB_TYPES
 
@@ -33,6 +33,8 @@ class RuntimeSettings(BaseModel):
     """Where a job's thread opens when neither request nor repository names a channel."""
     default_timezone: ZoneName = "UTC"
     """The IANA zone of a schedule that names none."""
+    overdue_repeat: Age = 86_400
+    """Seconds after which a backup that is overdue is told of again, until somebody has taken note or it is made."""
     retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
     """How many ended jobs keep their logs. Takes effect with the retention."""
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)

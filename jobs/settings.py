@@ -40,6 +40,12 @@ def parse_duration(value: Any) -> Any:
     return timedelta(seconds=float(match[1]) * DURATION_UNITS[match[2] or "s"]) if match else value
 
 
+def whole_seconds(value: Any) -> Any:
+    """The same in whole seconds; anything else is left to pydantic."""
+    duration = parse_duration(value)
+    return round(duration.total_seconds()) if isinstance(duration, timedelta) else value
+
+
 def _web_address(value: str) -> str:
     if value and not (WEB_ADDRESS.fullmatch(value) and _has_valid_port(value)):
         raise ValueError("give an address such as https://locutus.example.org")

@@ -79,13 +79,19 @@ async def _waits() -> Samples:
 
 
 async def _repositories() -> list[Metric]:
-    found = await Repository.all().using_db(reader()).only("id", "name", "size", "last_backup")
+    found = (
+        await Repository.all()
+        .using_db(reader())
+        .only("id", "name", "size", "last_backup", "expected_every", "overdue_since")
+    )
     counts = await _counts(Archive.all(), "repository_id")
     ages = {(row.name,): _age_s(row.last_backup) for row in found if row.last_backup}
     archives = {(row.name,): counts.get((row.id,), 0) for row in found}
+    overdue = {(row.name,): int(row.overdue_since is not None) for row in found if row.expected_every is not None}
     sizes = {(row.name,): row.size for row in found if row.size is not None}
     return [
         _gauge("locutus_last_backup_age_seconds", "Age of the newest backup.", ("repository",), ages),
+        _gauge("locutus_backup_overdue", "1: the newest archive is older than expected.", ("repository",), overdue),
         _gauge("locutus_repository_archives", "Archives that are known.", ("repository",), archives),
         _gauge("locutus_repository_size_bytes", "Compressed and without repetitions.", ("repository",), sizes),
     ]

@@ -14,7 +14,7 @@ import structlog
 from arq.cron import cron
 from arq.worker import func
 
-from jobs import queue
+from jobs import interval_checks, overdue, queue
 from jobs.queue import SERVICE_QUEUE, TICK_FUNCTION, Queue
 from jobs.schedule.tick import realign, tick
 from worker.wake_worker import WakeWorker
@@ -60,6 +60,8 @@ class ScheduleTicker:
         async with self._ticking:
             self._ticked_s = time.monotonic()
             await _guarded("tick", self._tick())
+            await _guarded("check_interval", interval_checks.start_due())
+            await _guarded("overdue", overdue.look())
 
     async def _tick(self) -> None:
         await queue.wake_ticker(await tick())

@@ -1,6 +1,6 @@
 """Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
 
-from bot.commands import archives, confirming, schedules, starting, steering, watching
+from bot.commands import archives, confirming, overdue, schedules, starting, steering, watching
 from bot.commands.declaration import Command
 from bot.commands.guide import help_command
 
@@ -13,6 +13,7 @@ COMMANDS: dict[str, Command] = {
         *steering.COMMANDS,
         *confirming.COMMANDS,
         *schedules.COMMANDS,
+        *overdue.COMMANDS,
     )
 }
 COMMANDS["help"] = help_command(COMMANDS)

@@ -20,8 +20,9 @@ from jobs.errors import InvalidRequestError, NotFoundError
 from jobs.field_errors import field_name, reason
 from jobs.models import ScheduledJob, ScheduledRun
 from jobs.repositories import Asker as Requester
+from jobs.retention import RULES
 from jobs.schedule import schedules
-from jobs.schedule.fields import KEEP, NewSchedule, ScheduleChange
+from jobs.schedule.fields import NewSchedule, ScheduleChange
 from jobs.schedule.turns import coming
 
 LIST_LIMIT = 20
@@ -29,7 +30,7 @@ SCHEDULE = Positional("schedule", WordType.SCHEDULE, "NAME", help="the schedule'
 _WHEN = Positional("when", placeholder="WHEN", many=True, help="cron's five fields, or words: `every night at 2`")
 _RULE = re.compile(r"keep[-_](hourly|daily|weekly|monthly|yearly|last)=(\d{1,6})")
 _SAID_OTHERWISE = {
-    *KEEP, "repository", "host", "cron_expression", "parameters", "run_prune_after", "run_compact_after", "channel"
+    *RULES, "repository", "host", "cron_expression", "parameters", "run_prune_after", "run_compact_after", "channel"
 }  # fmt: skip
 _ADD_FLAGS = (
     Flag("prune", FlagType.LIST, help="prune after the backup, and what to keep: `--prune keep-daily=7`"),

@@ -5,6 +5,7 @@ from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
 from bot.commands.lookup import may_see, repository_named, visible_job, visible_repositories
 from bot.commands.outcome import described
+from bot.commands.overdue import overdue_lines
 from jobs.access import Role
 from jobs.command_words import Positional, WordType
 from jobs.database.unit import reader
@@ -29,7 +30,8 @@ async def _status(asker: Asker, values: Values) -> Answer:
     jobs = [job for job in await unfinished.order_by("id").limit(LOOKED_AT) if may_see(asker, job.repository_name)]
     shown = jobs[:LIST_LIMIT]
     found = await standings(shown)
-    return Answer("\n".join(_job_line(job, found[job.id]) for job in shown) or "Nothing is running or waiting.")
+    lines = [_job_line(job, found[job.id]) for job in shown] or ["Nothing is running or waiting."]
+    return Answer("\n".join([*lines, *await overdue_lines(asker)]))
 
 
 async def _list(asker: Asker, values: Values) -> Answer:

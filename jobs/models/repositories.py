@@ -3,12 +3,15 @@
 from tortoise import Model, fields
 from tortoise.indexes import Index
 
-from jobs.models.lengths import NAME_LENGTH
+from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 
 
 class Repository(Model):
     """A borg repository and what is backed up into it. Sizes are bytes; `lane` is shared by rows that mean one
     repository.
+
+    `check_interval_days` has it checked by itself, for `check_max_duration` seconds or to its end; `expected_every` is
+    the age in seconds from which its newest archive is too old, and `overdue_…` is what has been said of that.
     """
 
     id = fields.IntField(primary_key=True)
@@ -32,6 +35,13 @@ class Repository(Model):
     last_check = fields.DatetimeField(null=True)
     last_compact = fields.DatetimeField(null=True)
     last_prune = fields.DatetimeField(null=True)
+    check_interval_days = fields.IntField(null=True)
+    check_max_duration = fields.IntField(null=True)
+    expected_every = fields.IntField(null=True)
+    overdue_since = fields.DatetimeField(null=True)
+    overdue_told_at = fields.DatetimeField(null=True)
+    overdue_snoozed_until = fields.DatetimeField(null=True)
+    overdue_acknowledged_by = fields.CharField(max_length=SUBJECT_LENGTH, null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

@@ -1,19 +1,18 @@
 """What may be said of a schedule, checked field by field. Pure."""
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from jobs.errors import InvalidRequestError
 from jobs.repository_fields import Channel, HostName, RepositoryName, Template
+from jobs.retention import RULES, Retention
 from jobs.schedule.occurrences import zone_named
 from jobs.schedule.phrases import read
-from jobs.settings import parse_duration
+from jobs.settings import whole_seconds
 
-KEEP = ("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_last")
-LONGEST_JITTER = timedelta(hours=24)
+LONGEST_JITTER_S = 86_400
 
 CatchUp = Literal["one", "none"]
 Overlap = Literal["queue", "skip", "replace"]
@@ -31,20 +30,19 @@ def _said_as(meaning: Callable[[str], str]) -> AfterValidator:
 
 CronText = Annotated[str, StringConstraints(max_length=200), _said_as(lambda text: read(text).text)]
 ZoneName = Annotated[str, StringConstraints(max_length=64), _said_as(lambda name: zone_named(name).key)]
-Jitter = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(), le=LONGEST_JITTER)]
-Kept = Annotated[int, Field(ge=0, le=100_000)]
+Jitter = Annotated[int, BeforeValidator(whole_seconds), Field(ge=0, le=LONGEST_JITTER_S)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
-class _Fields(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class _Fields(Retention):
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     enabled: bool = True
     catch_up: CatchUp = "one"
     """What becomes of runs that came due while nothing ran: one of them is caught up, or none."""
     overlap: Overlap = "queue"
     """What becomes of a run that comes due while the last one still runs."""
-    jitter: Jitter = timedelta()
+    jitter: Jitter = 0
     """Up to how much later a run starts: seconds, or a duration such as 10m. Each run is moved by another share."""
     priority: Literal["high", "normal", "low"] = "normal"
     channel: Channel | None = None
@@ -54,12 +52,6 @@ class _Fields(BaseModel):
     archive_name_template: Template | None = None
     run_prune_after: bool = False
     run_compact_after: bool = False
-    keep_hourly: Kept | None = None
-    keep_daily: Kept | None = None
-    keep_weekly: Kept | None = None
-    keep_monthly: Kept | None = None
-    keep_yearly: Kept | None = None
-    keep_last: Kept | None = None
 
 
 class NewSchedule(_Fields):
@@ -88,10 +80,10 @@ class ScheduleChange(_Fields):
 
 def columns_of(said: Mapping[str, Any], retention: Mapping[str, int]) -> dict[str, Any]:
     """The row's columns for the fields said; each retention rule replaces what `retention` has of it, None ends it."""
-    columns = {name: value for name, value in said.items() if name not in {*KEEP, "jitter", "repository", "host"}}
+    columns = {name: value for name, value in said.items() if name not in {*RULES, "jitter", "repository", "host"}}
     if "jitter" in said:
-        columns["jitter_s"] = round(said["jitter"].total_seconds())
-    if any(name in said for name in KEEP):
-        rules = {**retention, **{name: said[name] for name in KEEP if name in said}}
+        columns["jitter_s"] = said["jitter"]
+    if any(name in said for name in RULES):
+        rules = {**retention, **{name: said[name] for name in RULES if name in said}}
         columns["retention"] = {name: kept for name, kept in rules.items() if kept is not None}
     return columns

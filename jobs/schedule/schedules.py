@@ -15,7 +15,8 @@ from jobs.models import Repository, ScheduledJob
 from jobs.place import Place, find_place
 from jobs.repositories import Asker
 from jobs.repository_fields import archive_glob_of
-from jobs.schedule.fields import KEEP, NewSchedule, ScheduleChange, columns_of
+from jobs.retention import require_some
+from jobs.schedule.fields import NewSchedule, ScheduleChange, columns_of
 from jobs.schedule.request import BACKUP, FIELD_OF, request_of
 from jobs.schedule.turns import check_jitter, first_run
 from jobs.submit import require_acceptable
@@ -24,7 +25,6 @@ from jobs.types import job_type
 T = TypeVar("T")
 
 MOST_NAMES = 1000
-NOTHING_KEPT = f"say what the prune after the backup keeps: one of {', '.join(KEEP)}, above 0."
 
 
 async def add(asker: Asker, new: NewSchedule) -> ScheduledJob:
@@ -97,8 +97,8 @@ async def _check(asker: Asker, row: ScheduledJob, place: Place) -> None:
     backup_only = ("archive_name_template", "run_prune_after", "run_compact_after")
     if row.kind != BACKUP and (said := [name for name in backup_only if getattr(row, name)]):
         raise InvalidRequestError(said[0], f"only a backup takes it, not a {row.kind}.")
-    if row.run_prune_after and not any(row.retention.values()):
-        raise InvalidRequestError("keep_daily", NOTHING_KEPT)
+    if row.run_prune_after:
+        require_some(row.retention)
     if row.archive_name_template and place.repository_name:
         archive_glob_of(row.archive_name_template, place.repository_name, row.name)
     if row.template is not None:

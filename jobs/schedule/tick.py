@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from tortoise.exceptions import IntegrityError
 
-from jobs import lifecycle, outbox
+from jobs import lifecycle, outbox, runtime_settings
 from jobs.cancel import cancel
 from jobs.clock import now
 from jobs.database.unit import insert_all, reader, unit
@@ -24,7 +24,7 @@ from jobs.models import Job, ScheduledJob, ScheduledRun
 from jobs.schedule.request import ORIGIN, principal_of, request_of
 from jobs.schedule.schedules import repository_name
 from jobs.schedule.turns import CLAIMED, MISSED, REFUSED, SKIPPED, STARTED, Turn, Verdict, first_run, turn, verdict
-from jobs.submit import accept_within
+from jobs.submit import accept_within, submit
 from jobs.view import JobStatus
 
 BATCH = 200
@@ -119,6 +119,9 @@ async def _begin(run_id: int) -> None:
     if schedule.overlap == "replace":
         await _cancel_all(schedule)
     try:
+        if schedule.kind in (await runtime_settings.load()).two_person:
+            # Whoever makes a schedule must not be the only one to say yes: the question is written, and nothing starts.
+            await submit(request_of(schedule, run.planned_at, await repository_name(schedule)))
         await unit(partial(_start, run_id))
     except RequestRefusedError as refusal:
         await unit(partial(_settle, run_id, Verdict(REFUSED, str(refusal))))

@@ -43,6 +43,12 @@ class RepositoryAnswer(BaseModel):
     last_check: datetime | None
     last_compact: datetime | None
     last_prune: datetime | None
+    check_interval_days: int | None
+    check_max_duration: int | None
+    expected_every: int | None
+    overdue_since: datetime | None
+    overdue_snoozed_until: datetime | None
+    overdue_acknowledged_by: str | None
     archives: int
     size: int | None
     created_at: datetime

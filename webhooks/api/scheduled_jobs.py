@@ -13,7 +13,8 @@ from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.models import Repository, ScheduledJob, ScheduledRun
 from jobs.repositories import Asker
-from jobs.schedule.fields import KEEP, NewSchedule, ScheduleChange
+from jobs.retention import RULES
+from jobs.schedule.fields import NewSchedule, ScheduleChange
 from jobs.schedule.schedules import add, change, remove
 from jobs.schedule.turns import coming
 from webhooks.api.made import made
@@ -22,7 +23,7 @@ from webhooks.route import Answer, Call, Plain, Route
 from webhooks.visibility import limited_to
 
 COLLECTION, ONE = "/api/scheduled-jobs", "/api/scheduled-jobs/{id}"
-DERIVED = frozenset({"repository", "jitter", "next_runs", *KEEP})
+DERIVED = frozenset({"repository", "jitter", "next_runs", *RULES})
 
 
 class ScheduleAnswer(BaseModel):
@@ -137,7 +138,7 @@ async def _names(rows: Sequence[ScheduledJob]) -> Mapping[int | None, str]:
 
 def _answer(row: ScheduledJob, names: Mapping[int | None, str]) -> ScheduleAnswer:
     columns = {name: getattr(row, name) for name in ScheduleAnswer.model_fields.keys() - DERIVED}
-    kept = {name: row.retention.get(name) for name in KEEP}
+    kept = {name: row.retention.get(name) for name in RULES}
     return ScheduleAnswer(**columns, **kept, repository=names.get(row.repository_id), jitter=row.jitter_s)
 
 

@@ -1,0 +1,65 @@
+"""Checks by interval: spread over their days, who waited longest first, one a host at a time."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from jobs import interval_checks
+from jobs.interval_checks import due_at
+from jobs.models import Job, Repository
+from jobs.view import JobStatus
+from tests.fakes.instance import repository_row
+
+BEGIN = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def clock(opened_sqlite):
+    with time_machine.travel(BEGIN, tick=False) as traveller:
+        yield traveller
+
+
+async def checked(tmp_path, name, **columns):
+    fields = {"check_interval_days": 7, **columns}
+    return await repository_row(name, tmp_path / name, [tmp_path], **fields)
+
+
+async def begun():
+    await interval_checks.start_due()
+    return [job.repository_name for job in await Job.all().order_by("id")]
+
+
+async def test_first_checks_of_what_was_added_together_are_spread_over_the_interval(clock, tmp_path):
+    rows = [await checked(tmp_path, f"r{number}") for number in range(28)]
+    days = sorted((due_at(row) - BEGIN) // DAY for row in rows)
+    assert set(days) <= set(range(7))
+    assert max(days.count(day) for day in range(7)) < 14
+    assert due_at(Repository(check_interval_days=None)) is None
+
+
+async def test_who_is_overdue_longest_goes_first_and_a_host_runs_one_at_a_time(clock, tmp_path):
+    await checked(tmp_path, "late", last_check=BEGIN - 8 * DAY)
+    await checked(tmp_path, "latest", last_check=BEGIN - 20 * DAY, check_max_duration=600)
+    await checked(tmp_path, "elsewhere", last_check=BEGIN - 7 * DAY, host="other")
+    await checked(tmp_path, "fresh", last_check=BEGIN - 6 * DAY)
+    assert await begun() == ["latest", "elsewhere"]
+    assert await begun() == ["latest", "elsewhere"]
+    first = await Job.get(repository_name="latest")
+    assert (first.kind, first.parameters["max_duration"], first.requested_by) == (
+        "check",
+        600,
+        "schedule:check-interval",
+    )
+    await Job.filter(id=first.id).update(status=JobStatus.FAILED)
+    assert await begun() == ["latest", "elsewhere", "late"]
+
+
+async def test_check_that_failed_is_asked_for_again_the_next_day(clock, tmp_path):
+    await checked(tmp_path, "photos", last_check=BEGIN - 8 * DAY)
+    await begun()
+    await Job.all().update(status=JobStatus.FAILED)
+    assert await begun() == ["photos"]
+    clock.shift(DAY)
+    assert await begun() == ["photos", "photos"]
