@@ -366,8 +366,8 @@ async def test_what_is_shown_already_is_not_sent_again(opened_sqlite, slack):
         assert len(slack.calls) == calls + 2
 
 
-async def test_twenty_threads_at_once_are_all_shown_within_slacks_limits(opened_sqlite, slack):
-    jobs = [await started(await new_job(f"host-{number}")) for number in range(20)]
+async def test_ten_threads_at_once_are_all_shown_within_slacks_limits(opened_sqlite, slack):
+    jobs = [await started(await new_job(f"host-{number}")) for number in range(10)]
     for number, job in enumerate(jobs):
         await ended(job, JobStatus.FAILED if number == 7 else JobStatus.COMPLETED)
     async with reporting(slack, opened_sqlite, budget=Budget(*BUDGETS["slack"])):
@@ -377,7 +377,7 @@ async def test_twenty_threads_at_once_are_all_shown_within_slacks_limits(opened_
         await until(lambda: shows(slack, jobs[7].id, "failed", ("failure",)))
     for number, job in enumerate(jobs):
         assert_one_thread(slack, job.id, "failed" if number == 7 else "completed")
-    assert len(slack.messages[CHANNEL]) == 41
+    assert len(slack.messages[CHANNEL]) == 21
     assert_refusals_were_obeyed(slack)
     assert len(slack.refusals) <= 8
 

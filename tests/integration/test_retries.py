@@ -16,6 +16,7 @@ import pytest
 
 from cli.composition import make_data_directory, storage
 from jobs.borg.environment import environment
+from jobs.borg.options import REPORTING
 from jobs.clock import now
 from jobs.job_type import RetryPolicy
 from jobs.models import Archive, Job
@@ -37,7 +38,7 @@ LATE = replace(SOON, first_s=3600.0)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(Backup, "retry", SOON)
-    monkeypatch.setattr(backup, "LOCK_WAIT_S", 1)
+    monkeypatch.setattr(backup, "REPORTING", (*REPORTING[:-1], "1"))
 
 
 @pytest.fixture
