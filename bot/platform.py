@@ -6,11 +6,15 @@ from bot.card import Message
 
 
 class ChatError(Exception):
-    """A call to a chat platform failed and is worth repeating, not before `retry_after_s` seconds."""
+    """A call to a chat platform failed and is worth repeating, not before `retry_after_s` seconds.
 
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+    `everywhere` says whether all calls have to wait as long, or only those to the same place.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None, everywhere: bool = True) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.everywhere = everywhere
 
 
 class MessageGone(ChatError):

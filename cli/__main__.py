@@ -8,6 +8,7 @@ import typer
 from cli.audit import audit
 from cli.chat import chat
 from cli.confirmations import confirmations
+from cli.discord import discord
 from cli.doctor import doctor
 from cli.expectations import acknowledge, expect, snooze
 from cli.grant import grant
@@ -43,6 +44,7 @@ app.add_typer(packages, name="packages")
 app.add_typer(token, name="token")
 app.add_typer(subscription, name="subscription")
 app.add_typer(slack, name="slack")
+app.add_typer(discord, name="discord")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from bot import wording
 from cli.api_client import require_database
 from cli.composition import SECRET_KEY_FILE, secret_box, storage
+from cli.discord_checks import discord
 from cli.embedded_redis import embedded_url, server_program
 from cli.finding import FAIL, OK, TIMEOUT, WARN, Finding
 from cli.slack_checks import slack
@@ -181,6 +182,6 @@ async def gateway(settings: Settings) -> Sequence[Finding]:
     return [Finding("gateway", OK, f"{base_url} is ready")]
 
 
-LOCAL: Sequence[Check] = (python, borg, data_directory, disk, database, redis, secret_key, slack, gateway)
+LOCAL: Sequence[Check] = (python, borg, data_directory, disk, database, redis, secret_key, slack, discord, gateway)
 REMOTE: Sequence[Check] = (python, gateway)
 """With `LOCUTUS_URL` nothing of this machine matters but the way to the gateway."""

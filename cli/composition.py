@@ -11,8 +11,10 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from bot.console.platform import ConsolePlatform
+from bot.discord.client import DiscordPlatform
 from bot.platform import ChatPlatform
 from bot.slack.client import SlackPlatform
+from cli.discord_gateway import discord_routes
 from cli.embedded_redis import embedded_url
 from cli.slack_gateway import slack_routes
 from jobs.access import Principal
@@ -79,6 +81,8 @@ async def chat_platforms(settings: Settings) -> AsyncIterator[Sequence[ChatPlatf
         platforms: list[ChatPlatform] = [ConsolePlatform()]
         if token := _given(settings.slack_bot_token):
             platforms.append(await opened.enter_async_context(SlackPlatform(token, settings.slack_api_url)))
+        if token := _given(settings.discord_token):
+            platforms.append(await opened.enter_async_context(DiscordPlatform(token, settings.discord_api_url)))
         yield platforms
 
 
@@ -86,7 +90,7 @@ def gateway_app(
     settings: Settings, queue: Queue, secrets: SecretBox | None, local: Principal | None = None
 ) -> web.Application:
     """The gateway with the routes of every platform that is switched on; `local`: for one command, without them."""
-    routes = [] if local else slack_routes(settings)
+    routes = [] if local else [*slack_routes(settings), *discord_routes(settings)]
     return gateway(GatewayContext(settings, queue, secrets, routes), local=local)
 
 

@@ -1,24 +1,17 @@
 """What `locutus doctor` looks at of Slack: tokens, scopes, the clock, Socket Mode, the channels that threads go to."""
 
 import re
-import time
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 from pydantic import SecretStr
 
-from cli.api_client import require_database
-from cli.composition import storage
 from cli.finding import FAIL, OK, TIMEOUT, WARN, Finding
+from cli.platform_checks import channels_on, clock
 from cli.slack import BOT_SCOPES
-from jobs.database.connection import DatabaseNotMigratedError, DatabaseUnavailableError
-from jobs.models import Repository, Setting
-from jobs.settings import Settings, SettingsError
+from jobs.settings import Settings
 
-OLDEST_SIGNATURE_S = 300
-"""Slack's requests are refused when they are older, so a clock that is further off refuses them all."""
 _UNREACHABLE = {"not_in_channel": "the bot is not in it", "channel_not_found": "it does not exist, or is private"}
 
 Answer = tuple[Mapping[str, Any], Mapping[str, str]]
@@ -60,7 +53,7 @@ async def _asked(settings: Settings, token: str) -> list[Finding]:
             if settings.slack_app_token is not None:
                 app_token = settings.slack_app_token.get_secret_value()
                 found += _socket_mode(await _call(session, settings, "apps.connections.open", app_token))
-            for channel in await _channels(settings):
+            for channel in await channels_on("slack", settings):
                 found += _channel(
                     channel, await _call(session, settings, "conversations.history", token, channel=channel)
                 )
@@ -90,20 +83,11 @@ def _bot(answer: Answer) -> list[Finding]:
     missing = [scope for scope in BOT_SCOPES if scope not in re.split(r"[,\s]+", scopes)] if scopes is not None else []
     if missing:
         mend = "Add them (`locutus slack manifest` has them all) and reinstall the app."
-        return [*_clock(headers), Finding("slack", FAIL, f"the app lacks the scopes {', '.join(missing)}", mend)]
-    return [*_clock(headers), Finding("slack", OK, f"{said.get('user')} in {said.get('team')}")]
-
-
-def _clock(headers: Mapping[str, str]) -> list[Finding]:
-    """Against Slack's own time, by the header `Date` (RFC 9110, 6.6.1)."""
-    try:
-        difference_s = abs(parsedate_to_datetime(headers["Date"]).timestamp() - time.time())
-    except (KeyError, ValueError):
-        return []
-    if difference_s < OLDEST_SIGNATURE_S:
-        return []
-    seen = f"{difference_s:.0f} s from Slack's: every command would be refused as too old"
-    return [Finding("clock", FAIL, seen, "Let this machine keep time: timedatectl set-ntp true.")]
+        return [
+            *clock("Slack", headers.get("Date")),
+            Finding("slack", FAIL, f"the app lacks the scopes {', '.join(missing)}", mend),
+        ]
+    return [*clock("Slack", headers.get("Date")), Finding("slack", OK, f"{said.get('user')} in {said.get('team')}")]
 
 
 def _socket_mode(answer: Answer) -> list[Finding]:
@@ -112,23 +96,6 @@ def _socket_mode(answer: Answer) -> list[Finding]:
         return []
     mend = "Make an app-level token with the scope connections:write, and switch Socket Mode on."
     return [Finding("slack", FAIL, f"it refuses SLACK_APP_TOKEN ({said.get('error')})", mend)]
-
-
-async def _channels(settings: Settings) -> list[str]:
-    """The Slack channels that threads go to without anybody naming one; none where there is no database to ask."""
-    try:
-        require_database(settings)
-        async with storage(settings):
-            return await _stored_channels()
-    except (SettingsError, DatabaseNotMigratedError, DatabaseUnavailableError):
-        return []  # said by a check of its own
-
-
-async def _stored_channels() -> list[str]:
-    named = await Repository.filter(channel__startswith="slack:").distinct().values_list("channel", flat=True)
-    setting = await Setting.get_or_none(name="default_channel")
-    default = str(setting.value) if setting else ""
-    return sorted({*map(str, named), *([default] if default.startswith("slack:") else [])})
 
 
 def _channel(channel: str, answer: Answer) -> list[Finding]:

@@ -164,6 +164,10 @@ class Settings(BaseSettings):
     slack_signing_secret: SecretStr | None = Field(None, validation_alias=_platform("SLACK_SIGNING_SECRET"))
     slack_app_token: SecretStr | None = Field(None, validation_alias=_platform("SLACK_APP_TOKEN"))
     slack_teams: str = Field("", validation_alias=_own("SLACK_TEAMS"), pattern=r"^[A-Z0-9, ]*$")
+    discord_token: Token = Field(None, validation_alias=_platform("DISCORD_TOKEN"))
+    discord_public_key: str = Field("", validation_alias=_platform("DISCORD_PUBLIC_KEY"))
+    discord_application_id: str = Field("", validation_alias=_platform("DISCORD_APPLICATION_ID"))
+    discord_api_url: WebAddress = Field("https://discord.com/api/v10", validation_alias=_own("DISCORD_API_URL"))
     slack_api_url: WebAddress = Field("https://slack.com/api/", validation_alias=_own("SLACK_API_URL"))
 
     @classmethod
@@ -234,6 +238,20 @@ class Settings(BaseSettings):
     def _known_redis(cls, value: str) -> str:
         if value and not _is_redis(value):
             raise ValueError("give redis://host:6379/0, rediss://… or unix:///path")
+        return value
+
+    @field_validator("discord_public_key")
+    @classmethod
+    def _ed25519_key(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ValueError("copy the 64 hexadecimal digits from the application's General Information page")
+        return value
+
+    @field_validator("discord_application_id")
+    @classmethod
+    def _snowflake(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[0-9]{1,20}", value):
+            raise ValueError("copy the number from the application's General Information page")
         return value
 
     @field_validator("slack_api_url")

@@ -208,7 +208,7 @@ class Reporter:
             first_id = (await Job.get(id=job_id)).parent_id or job_id
             card = ChatMessage.filter(job_id=first_id, platform=row.platform, part=CARD)
             await card.update(**_UNPOSTED, settled=False)
-        if error.retry_after_s is not None:
+        if error.retry_after_s is not None and error.everywhere:
             self._budget.block(at, error.retry_after_s)
         delay_s = error.retry_after_s or min(LONGEST_DELAY_S, FAILURE_DELAY_S * 2 ** min(row.failures, 10))
         self._pauses[job_id] = Pause(at + delay_s)

@@ -6,20 +6,18 @@ chat.postEphemeral, conversations.history, conversations.replies, auth.test); li
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.proxy import proxy_for
 
 API_URL = "https://slack.com/api/"
 TIMEOUT_S = 10.0
 RETRY_AFTER_S = 10.0
 """Waited after a 429 that does not say how long."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Method = Callable[..., Awaitable[Any]]
 
@@ -112,12 +110,3 @@ def channel_id(channel: str) -> str:
     if platform != "slack" or not team or not identifier:
         raise ChannelRefused(f"{channel!r} is no Slack channel; it is written slack:TEAM:CHANNEL.")
     return identifier
-
-
-def proxy_for(url: str) -> str | None:
-    """The environment's proxy for `url`, unless NO_PROXY names its host or it is this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)

@@ -12,7 +12,8 @@ import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.platform import ChatError
-from bot.slack.calls import TIMEOUT_S, call, channel_id, proxy_for, web_client
+from bot.proxy import proxy_for
+from bot.slack.calls import TIMEOUT_S, call, channel_id, web_client
 from bot.slack.render import Content
 
 _log = structlog.get_logger()

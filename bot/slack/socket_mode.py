@@ -17,7 +17,8 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
 from bot.platform import ChatError
-from bot.slack.calls import TIMEOUT_S, call, proxy_for, web_client
+from bot.proxy import proxy_for
+from bot.slack.calls import TIMEOUT_S, call, web_client
 from bot.slack.interactions import SlackInteractions
 from bot.slack.payloads import is_complete
 

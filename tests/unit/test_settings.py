@@ -13,6 +13,7 @@ SECRETS = {
     "LOCUTUS_SECRET_KEY": "secret_key",
     "LOCUTUS_ADMIN_TOKEN": "admin_token",
     "LOCUTUS_TOKEN": "token",
+    "DISCORD_TOKEN": "discord_token",
     "SLACK_BOT_TOKEN": "slack_bot_token",
     "SLACK_SIGNING_SECRET": "slack_signing_secret",
     "SLACK_APP_TOKEN": "slack_app_token",

@@ -1,0 +1,122 @@
+"""A message as Discord shows it: an embed and its buttons. Pure.
+
+Embeds and their limits: https://docs.discord.com/developers/resources/message#embed-object-embed-limits; buttons:
+https://docs.discord.com/developers/components/reference#button; who may be mentioned:
+https://docs.discord.com/developers/resources/message#allowed-mentions-object.
+
+Sentences, log lines and names come from outside: what Discord would read as formatting is escaped, and nobody is
+notified by a mention that stands in one.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bot import wording
+from bot.card import Button, Field, Message
+from bot.discord.markdown import code, escape, fenced, plain_start, start, width
+from jobs.view import JobStatus
+
+COLOURS = {
+    JobStatus.PENDING: 0x9AA0A6,
+    JobStatus.RUNNING: 0x2F80ED,
+    JobStatus.COMPLETED: 0x2DA44E,
+    JobStatus.FAILED: 0xCF222E,
+    JobStatus.CANCELLED: 0x8250DF,
+}
+EPHEMERAL = 1 << 6
+NOBODY: Mapping[str, Sequence[str]] = {"parse": []}
+_ALL_TEXT_LIMIT, _DESCRIPTION_LIMIT, _CONTENT_LIMIT = 6_000, 4_096, 2_000
+_TITLE_LIMIT, _STATE_LIMIT, _CAPTION_LIMIT, _LINES_LIMIT, _NOTE_LIMIT = 250, 250, 250, 1_000, 200
+_FIELDS, _FIELD_NAME_LIMIT, _FIELD_VALUE_LIMIT = 12, 60, 240
+_LABEL_LIMIT, _CUSTOM_ID_LIMIT, _BUTTONS_IN_A_ROW, _ROWS = 80, 100, 5, 5
+_PERSON = re.compile(r"discord:\d+:(\d{1,20})")
+_SPAN = "`"
+
+Json = dict[str, Any]
+
+
+def render(message: Message) -> Json:
+    """`embeds`, `components` and `allowed_mentions` of the message."""
+    return {
+        "embeds": [_embed(message)],
+        "components": _rows(message.buttons),
+        "allowed_mentions": NOBODY,
+    }
+
+
+def render_answer(
+    text: str, code_lines: str | None = None, buttons: Sequence[Button] = (), *, private: bool = True
+) -> Json:
+    """What one person is answered, `code_lines` fenced under it; what is too long is cut, a log at its start."""
+    content = _prose(text, _CONTENT_LIMIT)
+    if code_lines:
+        said = _prose(text, _CONTENT_LIMIT // 2)
+        content = f"{said}\n{fenced(code_lines, _CONTENT_LIMIT - 1 - width(said))}"
+    said_to = {"flags": EPHEMERAL} if private else {}
+    return {"content": _shown(content), "components": _rows(buttons), "allowed_mentions": NOBODY, **said_to}
+
+
+def identity(message: Message) -> str:
+    """What tells the messages of all jobs apart: it stands in the embed's footer, and is the nonce of a post."""
+    return f"Locutus #{message.job_id} {message.part}"
+
+
+def _embed(message: Message) -> Json:
+    title = start(_shown(f"{message.mark} {message.headline}"), _TITLE_LIMIT)
+    fields = [_fact(field) for field in message.fields[:_FIELDS]]
+    footer = identity(message)
+    used = width(title) + width(footer) + sum(width(field["name"]) + width(field["value"]) for field in fields)
+    embed = {
+        "title": title,
+        "description": _description(message, min(_DESCRIPTION_LIMIT, _ALL_TEXT_LIMIT - used)),
+        "color": COLOURS[message.status],
+        "footer": {"text": footer},
+    }
+    return {**embed, "fields": fields} if fields else embed
+
+
+def _description(message: Message, limit: int) -> str:
+    lines = "\n".join(_lines(message))
+    return f"{lines}\n{fenced(message.code, limit - 1 - width(lines))}" if message.code else lines
+
+
+def _lines(message: Message) -> Iterator[str]:
+    yield f"**{start(_shown(message.state), _STATE_LIMIT)}**"
+    if message.bar:
+        yield f"{code(wording.bar(message.bar.fraction))} {start(message.bar.caption, _CAPTION_LIMIT)}"
+    if lines := "\n".join(filter(None, message.lines)):
+        yield start(lines, _LINES_LIMIT)
+    if message.note:
+        yield code(plain_start(message.note, _NOTE_LIMIT))
+
+
+def _fact(field: Field) -> Json:
+    person = _PERSON.fullmatch(field.subject or "")
+    value = f"<@{person[1]}>" if person else start(_shown(field.value), _FIELD_VALUE_LIMIT)
+    return {"name": start(_shown(field.name), _FIELD_NAME_LIMIT), "value": value, "inline": True}
+
+
+def _rows(buttons: Sequence[Button]) -> list[Json]:
+    rows = [buttons[at : at + _BUTTONS_IN_A_ROW] for at in range(0, len(buttons), _BUTTONS_IN_A_ROW)]
+    return [{"type": 1, "components": [_button(button) for button in row]} for row in rows[:_ROWS]]
+
+
+def _button(button: Button) -> Json:
+    custom_id = plain_start(f"{button.action}:{button.value}", _CUSTOM_ID_LIMIT)
+    style = {"primary": 1, "danger": 4}.get(button.style or "", 2)
+    return {"type": 2, "style": style, "label": plain_start(_shown(button.label), _LABEL_LIMIT), "custom_id": custom_id}
+
+
+def _prose(text: str, limit: int) -> str:
+    """A sentence of ours, in which commands stand as inline code; everything else in it is escaped."""
+    parts = text.split(_SPAN)
+    if len(parts) % 2 == 0:
+        return start(text, limit)
+    marked = "".join(f"{_SPAN}{part}{_SPAN}" if number % 2 else escape(part) for number, part in enumerate(parts))
+    return marked if width(marked) <= limit else start(text, limit)
+
+
+def _shown(text: str) -> str:
+    """The text, or a question mark where Discord would see nothing."""
+    return text if text.strip() else "?"
