@@ -186,11 +186,13 @@ async def end(job_id: int, attempt: int, ending: Ending) -> Job:
         await _note_late(job_id, attempt, ending)
         return await Job.get(id=job_id)
     job = await Job.get(id=job_id)
-    if job.follow_ups and ending.status is not COMPLETED:
+    # Who asked for the end of a run that was done before the signal came did not ask for what follows it.
+    goes_on = ending.status is COMPLETED and not job.cancel_requested_by
+    if job.follow_ups and not goes_on:
         await _say_what_does_not_follow(job)
     await outbox.announce(job, EVENTS[ending.status])
     await threads.close_thread(job)
-    if job.follow_ups and ending.status is COMPLETED:
+    if job.follow_ups and goes_on:
         await _go_on(job)
     await _tell_chain(job)
     await _wake_who_waits(job)

@@ -134,6 +134,14 @@ async def test_step_that_is_cancelled_while_it_runs_ends_the_chain(photos):
     assert await Job.all().count() == 2
 
 
+async def test_nothing_follows_a_success_whose_end_was_asked_for_before_it_came(photos):
+    job = await begun(await asked(parameters=KEPT))
+    await cancel(job.id, ADMIN, origin="api")
+    done = await ended(job)
+    assert (done.status, done.error_message) == (JobStatus.COMPLETED, "Prune and compact did not run.")
+    assert not await Job.filter(parent_id=job.id).exists()
+
+
 async def test_retry_of_a_failed_job_brings_its_chain_along(photos):
     first = await asked(then=(FollowUp("check", {"max_duration": 60}), FollowUp("compact")))
     await ended(await begun(first), JobStatus.FAILED)
