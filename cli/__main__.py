@@ -21,6 +21,7 @@ from cli.schedule import schedule
 from cli.serve import gateway, migrate, up, worker
 from cli.slack import slack
 from cli.subscription import subscription
+from cli.template import template
 from cli.token import token
 from jobs.settings import SettingsError
 
@@ -32,7 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, gateway, worker, migrate, doctor, run, chat, grant, audit, openapi):
+app.command(context_settings={"ignore_unknown_options": True})(run)
+for command in (up, gateway, worker, migrate, doctor, chat, grant, audit, openapi):
     app.command()(command)
 for expectation in (expect, acknowledge, snooze):
     repo.command()(expectation)
@@ -41,6 +43,7 @@ app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")
 app.add_typer(schedule, name="schedule")
 app.add_typer(packages, name="packages")
+app.add_typer(template, name="template")
 app.add_typer(token, name="token")
 app.add_typer(subscription, name="subscription")
 app.add_typer(slack, name="slack")

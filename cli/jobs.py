@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from rich.live import Live
 
 from bot import wording
 from bot.card import Message, job_card, progress_message
+from bot.commands import grammar
+from bot.commands.starting import starting_command
 from bot.console import terminal
 from cli.api_client import Api, api, segment
 from cli.output import (
@@ -30,6 +33,7 @@ from cli.output import (
     unless_interrupted,
 )
 from jobs.clock import now
+from jobs.errors import InvalidRequestError
 from jobs.job_type import Words
 from jobs.settings import load_settings
 from jobs.types import JOB_TYPES
@@ -53,14 +57,15 @@ JobId = Annotated[int, typer.Argument(metavar="JOB", min=1, help="The job's numb
 @command
 async def run(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(STARTABLE)}.")],
-    repository: Annotated[str, typer.Argument(metavar="REPO", help="Its name or id.")],
+    words: Annotated[list[str], typer.Argument(metavar="REPO [FLAG]…", help="As after `/backup` in chat.")],
     *,
     parameters: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if it completed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a job of KIND on REPOSITORY."""
-    path, body = start_request(kind, repository, dict(map(parameter, parameters or [])))
+    """Start a job of KIND on REPO. Its parameters are flags: `locutus run check photos --max-duration 600`."""
+    said = said_as_in_chat(kind, words) | dict(map(parameter, parameters or []))
+    path, body = start_request(kind, said.pop("repository", ""), said)
     async with api(load_settings()) as client:
         started = await client.post(path, body)
         if _say_if_asked(started, as_json=as_json):
@@ -172,6 +177,17 @@ async def retry(
             say_json(started)
         else:
             say(f"Job #{started['job_id']} is {started['status']}: it does again what #{job_id} did.")
+
+
+def said_as_in_chat(kind: str, words: list[str]) -> dict[str, Any]:
+    """What the words behind KIND say, by field; raises `typer.BadParameter` for what chat would not understand."""
+    if kind not in STARTABLE:
+        raise typer.BadParameter(f"{kind!r} can't be started. What can be is {', '.join(STARTABLE)}.")
+    start = replace(starting_command(JOB_TYPES[kind]), name=kind)
+    try:
+        return grammar.checked(start, grammar.values_of(start, words))
+    except InvalidRequestError as error:
+        raise typer.BadParameter(str(error).replace(f"{grammar.SLASH} ", "locutus run ")) from error
 
 
 def start_request(kind: str, repository: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:

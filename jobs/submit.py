@@ -24,6 +24,7 @@ from jobs.parameters import checked
 from jobs.place import Place, find_place, find_repository, number_of
 from jobs.present import PRIORITIES
 from jobs.scope import require_own_archives
+from jobs.templates import with_template
 from jobs.types import job_type
 from jobs.view import JobStatus
 
@@ -54,6 +55,8 @@ class JobRequest:
     """Who asked, where it is another who says yes to it (`principal`)."""
     schedule: str = ""
     """The name of the schedule that asks; empty: none does."""
+    template: str | None = None
+    """The named set of parameters that those given are laid over."""
     then: Sequence[FollowUp] = ()
     """What its success is to be followed by, beside what the parameters ask for."""
 
@@ -93,6 +96,7 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
 
     `interactive`: whether it comes from a chat, where what destroys or overwrites is asked.
     """
+    request = await _with_template(request)
     if first := await _first_job(request):
         return Accepted(first, created=False)
     if asked := await _first_question(request):
@@ -119,12 +123,12 @@ async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
 
 async def accept_within(request: JobRequest) -> Job:
     """Inside a unit: accept a request without a key as part of something greater; raises as `submit` does."""
-    return await _accept(request, await _checked(request))
+    return await _accept(request, await _checked(await _with_template(request)))
 
 
 async def require_acceptable(request: JobRequest) -> None:
     """Raise what `submit` would raise for this request, and write nothing."""
-    await _checked(request)
+    await _checked(await _with_template(request))
 
 
 async def retry(job_id: int, request: JobRequest) -> Accepted:
@@ -151,6 +155,11 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
         retry_of=job.retry_of or job.id,
         then=chain.stored(job.follow_ups),
     )
+
+
+async def _with_template(request: JobRequest) -> JobRequest:
+    parameters = await with_template(request.kind, request.template, request.parameters)
+    return replace(request, parameters=parameters, template=None)
 
 
 async def _first_job(request: JobRequest) -> Job | None:

@@ -28,6 +28,7 @@ from webhooks.api import (
     scheduled_jobs,
     settings,
     subscriptions,
+    templates,
     tokens,
 )
 from webhooks.authentication import AUTHENTICATOR, Authenticator, digest, load_admin_token
@@ -60,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     *overdue.ROUTES,
     *scheduled_jobs.ROUTES,
     *archives.ROUTES,
+    *templates.ROUTES,
     *tokens.ROUTES,
     *role_bindings.ROUTES,
     *hooks.ROUTES,

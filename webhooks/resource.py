@@ -61,14 +61,16 @@ class Resource(Generic[M, A]):
 
         return Route("GET", f"{self.path}/{{id}}", self.needs, handler, f"One {self.noun}", answer=self.answer)
 
-    def removal(self) -> Route:
-        """DELETE of one."""
+    def removal(self, needs: Role | None = None) -> Route:
+        """DELETE of one; it takes more than the rest of the resource where `needs` says so."""
 
         async def handler(call: Plain) -> None:
             await unit(partial(self._remove, call))
 
         path = f"{self.path}/{{id}}"
-        return Route("DELETE", path, self.needs, handler, f"Removes a {self.noun}", status=HTTPStatus.NO_CONTENT)
+        return Route(
+            "DELETE", path, needs or self.needs, handler, f"Removes a {self.noun}", status=HTTPStatus.NO_CONTENT
+        )
 
     async def record(self, call: Call[Any, Any], verb: str, row: Any, **detail: Any) -> None:
         """Inside a unit: the audit entry of a change to `row`."""

@@ -18,6 +18,7 @@ from jobs.types import JOB_TYPES
 
 START_FLAGS = (
     Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),
+    Flag("template", help="a named set of parameters; what is said beside it wins"),
     Flag("then", FlagType.LIST, tuple(sorted(JOB_TYPES)), "a kind that is to follow its success"),
 )
 """What every start may say beside the parameters of its kind."""
@@ -26,7 +27,7 @@ _HOST_FLAGS = (Flag("host", help="where, when there are several hosts"),)
 
 def commands() -> tuple[Command, ...]:
     """The starting commands of all job types."""
-    return tuple(_command(kind) for kind in JOB_TYPES.values() if kind.command_word)
+    return tuple(starting_command(kind) for kind in JOB_TYPES.values() if kind.command_word)
 
 
 def job_request(asker: Asker, kind: str = "") -> JobRequest:
@@ -41,7 +42,8 @@ def job_request(asker: Asker, kind: str = "") -> JobRequest:
     )
 
 
-def _command(kind: JobType) -> Command:
+def starting_command(kind: JobType) -> Command:
+    """The command that starts a job of this kind."""
     said = {word.name for word in kind.positionals}
     return Command(
         name=str(kind.command_word),
@@ -65,8 +67,8 @@ async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:
         request = replace(request, host=values.get("host") or await _only_host())
     parameters = {name: value for name, value in values.items() if name in kind.parameters.model_fields}
     then = tuple(FollowUp(step) for step in values.get("then", ()))
-    priority = values.get("priority", request.priority)
-    return await told(await submit_or_ask(replace(request, parameters=parameters, priority=priority, then=then)))
+    options = {name: values[name] for name in ("priority", "template") if name in values}
+    return await told(await submit_or_ask(replace(request, parameters=parameters, then=then, **options)))
 
 
 async def _only_host() -> str:

@@ -17,6 +17,7 @@ from jobs.models.packages import Package
 from jobs.models.repositories import Archive, Repository
 from jobs.models.schedules import ScheduledJob, ScheduledRun
 from jobs.models.settings import Setting
+from jobs.models.templates import Template
 from jobs.models.webhooks import Delivery, Subscription
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "ScheduledRun",
     "Setting",
     "Subscription",
+    "Template",
 ]

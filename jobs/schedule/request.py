@@ -33,6 +33,7 @@ def request_of(schedule: ScheduledJob, planned_at: datetime, repository: str | N
         priority=schedule.priority,
         scheduled_job_id=schedule.id,
         schedule=schedule.name,
+        template=schedule.template,
     )
 
 

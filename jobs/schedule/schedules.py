@@ -101,8 +101,6 @@ async def _check(asker: Asker, row: ScheduledJob, place: Place) -> None:
         require_some(row.retention)
     if row.archive_name_template and place.repository_name:
         archive_glob_of(row.archive_name_template, place.repository_name, row.name)
-    if row.template is not None:
-        raise InvalidRequestError("template", f"there is no template called {row.template!r}.")
     check_jitter(row, now())
     request = request_of(row, now(), place.repository_name)
     try:

@@ -299,3 +299,17 @@ def test_a_start_names_its_repository_where_the_route_wants_it():
 def test_a_kind_that_nothing_starts_is_a_usage_error():
     with pytest.raises(typer.BadParameter, match="backup"):
         start_request("repository_init", "photos", {})
+
+
+def test_run_takes_the_flags_of_chat_and_a_template(run):
+    run("repo", "add", "photos", "/backup/photos", "--source", "/home")
+    run("template", "add", "quick", "check", "--set", "max_duration=600")
+    assert json.loads(run("template", "list", "--json"))["items"][0]["parameters"] == {"max_duration": 600}
+    for flags in (["--max-duration", "600"], ["--template", "quick"]):
+        started = json.loads(run("run", "check", "photos", *flags, "--then", "compact", "--json"))
+        job = json.loads(run("jobs", "show", str(started["job_id"]), "--json"))
+        assert (job["kind"], job["follow_ups"]) == ("check", ["compact"])
+    assert "Did you mean `--max-duration`" in run("run", "check", "photos", "--max-durations", "6", status=2)
+    assert "locutus run check REPO" in run("run", "check", "photos", "music", status=2)
+    run("template", "remove", "quick")
+    assert "there is no template called 'quick'" in run("run", "check", "photos", "--template", "quick", status=1)

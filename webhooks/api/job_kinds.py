@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from jobs.access import Role
-from jobs.errors import InvalidRequestError
 from jobs.job_type import FollowUp, JobType
 from jobs.models import Job
 from jobs.repository_fields import Channel, HostName
@@ -54,7 +53,8 @@ class Start(BaseModel):
 
     channel: Channel | None = None
     priority: Literal["high", "normal", "low"] = "normal"
-    template: str | None = None
+    template: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """A named set of parameters; those given beside it win."""
     then: list[str | Step] = Field(default_factory=list)
     """What its success is followed by, one after another: kinds, or kinds with their parameters."""
 
@@ -110,7 +110,6 @@ def start_body(kind: JobType) -> type[BaseModel]:
 
 async def start(kind: JobType, call: Call[Any, None]) -> Answer:
     """Accept a job; the same `Idempotency-Key` again is answered with the first job."""
-    _refuse_template(call.body.template)
     request = JobRequest(
         kind=kind.kind,
         principal=call.principal,
@@ -121,6 +120,7 @@ async def start(kind: JobType, call: Call[Any, None]) -> Answer:
         request_key=request_key(call),
         channel=call.body.channel,
         priority=call.body.priority,
+        template=call.body.template,
         then=tuple(_step(step) for step in call.body.then),
     )
     accepted = await submit(request)
@@ -151,8 +151,3 @@ def _parameters(kind: JobType, body: BaseModel, path: Mapping[str, str]) -> dict
     names = set(kind.parameters.model_fields)
     said = body.model_dump(mode="json", include=names, exclude_unset=True)
     return said | {name: value for name, value in path.items() if name in names}
-
-
-def _refuse_template(name: str | None) -> None:
-    if name is not None:
-        raise InvalidRequestError("template", f"there is no template called {name!r}.")
