@@ -34,11 +34,12 @@ _PEOPLE = {"slack": "Slack user", "discord": "Discord user"}
 
 
 class Part(StrEnum):
-    """Which of a job's messages it is; FAILURE is the further reply with the last log lines."""
+    """Which of a job's messages it is; FAILURE is the further reply with the last log lines, END that of a long job."""
 
     CARD = "card"
     PROGRESS = "progress"
     FAILURE = "failure"
+    END = "end"
 
 
 class KindWords(Protocol):
@@ -148,7 +149,14 @@ def failure_message(job: JobView, log_tail: Sequence[str]) -> Message:
     shown = [wording.clip(wording.log_line(line), _LOG_LINE_LIMIT) for line in log_tail[-LOG_TAIL_LINES:]]
     code = "\n".join(shown).strip("\n")
     hint = f"/backup logs {job.id} shows the whole log" if code else "the log is empty"
-    return replace(_message(job, Part.FAILURE, "Last log lines of"), lines=(hint,), code=code or None)
+    return replace(
+        _message(job, Part.FAILURE, "Last log lines of"), lines=(hint,), fields=(_asker(job),), code=code or None
+    )
+
+
+def end_message(job: JobView, *, words: KindWords | None = None) -> Message:
+    """The further reply after a job that took long: it says the end to who asked, as an edit notifies nobody."""
+    return replace(_message(job, Part.END, _title(job, words)), fields=(_asker(job),))
 
 
 def _message(job: JobView, part: Part, headline: str) -> Message:
@@ -248,7 +256,7 @@ def _place(number: int) -> str:
 def _facts(job: JobView) -> Iterator[Field]:
     if job.repository is not None:
         yield Field("Host", _short(job.host))
-    yield Field("Asked by", _who(job.requested_by), job.requested_by)
+    yield _asker(job)
     asked_through, _, _ = job.requested_by.partition(":")
     origin, _, detail = job.origin.partition(":")
     if origin and origin != asked_through:
@@ -259,6 +267,10 @@ def _facts(job: JobView) -> Iterator[Field]:
         yield Field("Attempt", str(job.attempt))
     if job.retry_of is not None:
         yield Field("Retry of", f"#{job.retry_of}")
+
+
+def _asker(job: JobView) -> Field:
+    return Field("Asked by", _who(job.requested_by), job.requested_by)
 
 
 def _chain(job: JobView, chain: Sequence[JobView]) -> Iterator[Field]:

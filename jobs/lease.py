@@ -49,12 +49,13 @@ async def release(name: str, holder: str) -> None:
     await Lease.filter(name=name, holder=holder).delete()
 
 
-async def work_as_holder(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def work_as_holder(name: str, work: Callable[[], Coroutine[Any, Any, None]], holder: str | None = None) -> None:
     """Do `work` while this process holds the lease, and stand by while it does not; until cancelled.
 
     `work` is cancelled when the lease is lost. What it raises is raised; when it returns it is begun again.
+    Who is started again under the same name as `holder` goes on at once.
     """
-    holder = secrets.token_hex(16)
+    holder = holder or secrets.token_hex(16)
     try:
         while True:
             if await _renewed(name, holder, held_until_s=0.0):

@@ -35,6 +35,10 @@ class RuntimeSettings(BaseModel):
     """The IANA zone of a schedule that names none."""
     overdue_repeat: Age = 86_400
     """Seconds after which a backup that is overdue is told of again, until somebody has taken note or it is made."""
+    only_failures: list[Channel] = Field(default_factory=list, max_length=1000)
+    """Channels in which a job's thread opens only when the job has failed."""
+    reply_after_minutes: int = Field(default=10, ge=0, le=100_000)
+    """A job that ran this long ends with one further reply in its thread, which notifies; 0: none does."""
     retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
     """How many ended jobs keep their logs. Takes effect with the retention."""
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)

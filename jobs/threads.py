@@ -2,12 +2,15 @@
 platforms.
 """
 
+from datetime import timedelta
+
+from jobs import runtime_settings
 from jobs.database.unit import insert_all
 from jobs.models import ChatMessage, Job, Setting
 from jobs.view import JobStatus
 
 CONSOLE = "console"
-CARD, PROGRESS, FAILURE = "card", "progress", "failure"
+CARD, PROGRESS, FAILURE, END = "card", "progress", "failure", "end"
 
 
 async def open_thread(job: Job, channel: str | None) -> None:
@@ -20,9 +23,16 @@ async def open_thread(job: Job, channel: str | None) -> None:
         return
     wanted = channel or await _default_channel(job)
     places = dict.fromkeys((CONSOLE, wanted or CONSOLE))
+    quiet = (await runtime_settings.load()).only_failures
     await insert_all(
         [
-            ChatMessage(job_id=job.id, part=part, platform=platform_of(place), channel=place)
+            ChatMessage(
+                job_id=job.id,
+                part=part,
+                platform=platform_of(place),
+                channel=place,
+                state="held" if place in quiet else "unsent",
+            )
             for place in places
             for part in (CARD, PROGRESS)
         ]
@@ -32,18 +42,46 @@ async def open_thread(job: Job, channel: str | None) -> None:
 async def _join_thread(job: Job, first_id: int) -> None:
     cards = await ChatMessage.filter(job_id=first_id, part=CARD)
     await insert_all(
-        [ChatMessage(job_id=job.id, part=PROGRESS, platform=card.platform, channel=card.channel) for card in cards]
+        [
+            ChatMessage(
+                job_id=job.id,
+                part=PROGRESS,
+                platform=card.platform,
+                channel=card.channel,
+                state="held" if card.state == "held" else "unsent",
+            )
+            for card in cards
+        ]
     )
 
 
 async def close_thread(job: Job) -> None:
-    """Inside a unit: a failed job's thread gets a further reply with the last log lines, wherever it has a card."""
-    if job.status != JobStatus.FAILED:
+    """Inside a unit: one further reply, wherever it has a card: the last log lines of a job that failed, the end of one
+    that took long. A thread that was held back is opened by a failure, and forgotten when all went well.
+    """
+    held = ChatMessage.filter(job_id__in=[job.id, job.parent_id or job.id], state="held")
+    if job.status == JobStatus.FAILED:
+        await held.update(state="unsent")
+        await _add_reply(job, FAILURE)
         return
-    for card in await ChatMessage.filter(job_id=job.parent_id or job.id, part=CARD):
+    if not job.follow_ups:
+        await held.delete()
+    if await _took_long(job):
+        await _add_reply(job, END)
+
+
+async def _add_reply(job: Job, part: str) -> None:
+    for card in await ChatMessage.filter(job_id=job.parent_id or job.id, part=CARD).exclude(state="held"):
         await ChatMessage.get_or_create(
-            job_id=job.id, part=FAILURE, platform=card.platform, defaults={"channel": card.channel}
+            job_id=job.id, part=part, platform=card.platform, defaults={"channel": card.channel}
         )
+
+
+async def _took_long(job: Job) -> bool:
+    minutes = (await runtime_settings.load()).reply_after_minutes
+    if not minutes or job.started_at is None or job.completed_at is None:
+        return False
+    return job.completed_at - job.started_at >= timedelta(minutes=minutes)
 
 
 async def reopen_thread(job: Job) -> None:

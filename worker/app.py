@@ -1,6 +1,7 @@
 """The worker: one arq worker on its host's queue, the runs of this host, and the service tasks, as its role says."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from arq.worker import func
 from bot.platform import ChatPlatform
 from jobs import hosts
 from jobs.database.connection import CAUSES, is_away
+from jobs.lease import work_as_holder
 from jobs.queue import CLAIM_FUNCTION, Queue, host_queue
 from jobs.secrets import HostKey, SecretBox
 from jobs.settings import Settings
@@ -139,10 +141,23 @@ async def _serve(context: WorkerContext) -> None:
         tasks.create_task(ServiceSweep(context.settings.host_lost_after).run())
         tasks.create_task(ScheduleTicker(context.queue).run())
         for platform in context.platforms:
-            rate, capacity, reserve = BUDGETS.get(platform.name, UNLIMITED)
-            tasks.create_task(Reporter(platform, context.queue, Budget(rate, capacity, reserve)).run())
+            tasks.create_task(_report(context, platform))
         if context.secrets is not None:
             tasks.create_task(_deliver(context.settings, context.secrets))
+
+
+async def _report(context: WorkerContext, platform: ChatPlatform) -> None:
+    """Keep the platform's threads true; where it takes only so many calls, one worker of the fleet makes them all."""
+    if platform.name not in BUDGETS:
+        await Reporter(platform, context.queue, Budget(*UNLIMITED)).run()
+        return
+
+    async def report() -> None:
+        await Reporter(platform, context.queue, Budget(*BUDGETS[platform.name])).run()
+
+    # Named for the data directory: a worker that was killed and is started again need not wait for its own lease's end.
+    holder = hashlib.sha256(f"{context.settings.host}:{context.settings.data_dir.resolve()}".encode()).hexdigest()[:32]
+    await work_as_holder(f"reporter:{platform.name}", report, holder)
 
 
 async def _deliver(settings: Settings, secrets: SecretBox) -> None:

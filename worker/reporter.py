@@ -19,7 +19,7 @@ from jobs.clock import now
 from jobs.database.unit import reader
 from jobs.models import ChatMessage, Job
 from jobs.queue import Queue
-from jobs.threads import CARD, FAILURE, PROGRESS
+from jobs.threads import CARD, END, FAILURE, PROGRESS
 from jobs.view import JobStatus, JobView
 from worker.budget import Budget, edit_interval_s
 from worker.thread_view import Wanted, seen, wanted
@@ -37,7 +37,9 @@ THREADS_AT_ONCE = 4
 PAGE = 500
 REOPENED_FOR = timedelta(days=7)
 _UNPOSTED = {"state": "unsent", "address": None, "shown_digest": None}
-PARTS = (CARD, PROGRESS, FAILURE)
+PARTS = (CARD, PROGRESS, FAILURE, END)
+UNSHOWN = ("refused", "held")
+"""Rows that are not to be shown: the platform took none, or the channel wants only what fails."""
 
 _log = structlog.get_logger()
 
@@ -89,9 +91,11 @@ class Reporter:
             _log.exception("reporter_look_failed")
             return
         self._pauses = {job_id: self._pause(job_id) for job_id in threads}
+        room = self._budget.room(time.monotonic())  # of many threads only so many are looked up as can be shown
         for job_id in sorted(threads, key=lambda number: self._rank(number, threads[number]))[:PAGE]:
             over = self._pauses[job_id].is_over(time.monotonic(), threads[job_id])
-            if over and job_id not in self._busy:
+            if over and job_id not in self._busy and room > 0:
+                room -= 1
                 self._busy.add(job_id)
                 tasks.create_task(self._guarded(job_id))
 
@@ -101,7 +105,7 @@ class Reporter:
 
     async def _unsettled(self) -> dict[int, str]:
         """The jobs whose thread is not yet shown whole, and their states."""
-        rows = ChatMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
+        rows = ChatMessage.filter(platform=self._platform.name, settled=False).exclude(state__in=UNSHOWN)
         found = rows.using_db(reader()).values_list("job_id", "job__status")
         return {job_id: str(status) for job_id, status in await found}
 
@@ -128,7 +132,7 @@ class Reporter:
         card = rows.get(CARD) or await self._card_of(job)
         for part in PARTS:
             row = rows.get(part)
-            if row is None or row.settled or row.state == "refused":
+            if row is None or row.settled or row.state in UNSHOWN:
                 continue
             if part != CARD and card.address is None:
                 if card.state == "refused":

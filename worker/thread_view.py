@@ -3,12 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 
-from bot.card import LOG_TAIL_LINES, Message, failure_message, job_card, progress_message
+from bot.card import LOG_TAIL_LINES, Message, end_message, failure_message, job_card, progress_message
 from jobs import log_store
 from jobs.clock import now
 from jobs.models import Job
 from jobs.present import view
-from jobs.threads import CARD, PROGRESS
+from jobs.threads import CARD, END, PROGRESS
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
 from jobs.waiting import standing_of
@@ -45,4 +45,6 @@ async def _message(job: JobView, part: str) -> Message:
         return job_card(job, words=words, chain=await _chain(job))
     if part == PROGRESS:
         return progress_message(job, now=now(), words=words)
+    if part == END:
+        return end_message(job, words=words)
     return failure_message(job, await log_store.tail(job.id, LOG_TAIL_LINES))

@@ -1,5 +1,7 @@
 """The commands that only look: what runs and waits, the repositories, the newest jobs, a job's last log lines."""
 
+from collections.abc import Sequence
+
 from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
@@ -30,8 +32,16 @@ async def _status(asker: Asker, values: Values) -> Answer:
     jobs = [job for job in await unfinished.order_by("id").limit(LOOKED_AT) if may_see(asker, job.repository_name)]
     shown = jobs[:LIST_LIMIT]
     found = await standings(shown)
-    lines = [_job_line(job, found[job.id]) for job in shown] or ["Nothing is running or waiting."]
-    return Answer("\n".join([*lines, *await overdue_lines(asker)]))
+    lines = [_job_line(job, found[job.id]) for job in shown] + (["…"] if len(jobs) > LIST_LIMIT else [])
+    summary = f"{_counted(jobs)}:" if jobs else "Nothing is running or waiting."
+    return Answer("\n".join([summary, *lines, *await overdue_lines(asker)]))
+
+
+def _counted(jobs: Sequence[Job]) -> str:
+    """`2 running, 1 waiting`."""
+    running = sum(job.status == JobStatus.RUNNING for job in jobs)
+    counts = {"running": running, "waiting": len(jobs) - running}
+    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
 
 
 async def _list(asker: Asker, values: Values) -> Answer:
@@ -75,6 +85,8 @@ def _job_line(job: Job, standing: Standing | None = None) -> str:
     percent = job.progress.get("progress_percent")
     if job.status == JobStatus.RUNNING and percent is not None:
         line += f", {percent:.0f} %"
+        eta_s = job.progress.get("eta_s")
+        line += f", {wording.rough_duration(eta_s)} left" if eta_s is not None else ""
     line += _situation(job, standing) if standing else ""
     return f"{line}. {job.error_message}" if job.error_message else line
 

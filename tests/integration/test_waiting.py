@@ -210,7 +210,8 @@ async def test_chat_says_what_a_job_waits_for(opened_sqlite):
     await host(max_jobs=1)
     first, second, later = await running(lane="x"), await pending(lane="x"), await pending(lane="y")
     await Job.filter(id=later.id).update(not_before=now() + timedelta(hours=1))
-    told = (await answer("status", Asker(ADMIN, "slack", None))).text.splitlines()
+    summary, *told = (await answer("status", Asker(ADMIN, "slack", None))).text.splitlines()
+    assert summary == "1 running, 2 waiting:"
     assert "running" in told[0]
     assert told[1].endswith(f"pending, waiting for #{first.id} (backup, running)")
     assert "pending, not before" in told[2]

@@ -39,6 +39,27 @@ def test_after_a_refusal_nothing_is_saved_up():
     assert [bucket.take(30.0, urgent=True) for _ in range(5)].count(True) <= 3
 
 
+def test_refusals_slow_down_and_time_brings_the_rate_back():
+    bucket = Budget(rate=0.9, capacity=5.0, reserve=0.0)
+    bucket.block(0.0, 10.0)
+    bucket.block(1.0, 10.0)  # of the same burst
+    assert bucket.rate == pytest.approx(0.6)
+    for number in range(20):
+        bucket.block(100.0 * (number + 1), 1.0)
+    assert bucket.rate == pytest.approx(0.9 / 4)
+    assert bucket.room(3_000.0) == 5
+    assert bucket.rate == pytest.approx(0.9, rel=0.5)
+    bucket.room(1e6)
+    assert bucket.rate == 0.9
+
+
+def test_no_room_while_it_is_refused():
+    bucket = budget()
+    assert bucket.room(0.0) == 5
+    bucket.block(0.0, 30.0)
+    assert (bucket.room(29.0), bucket.room(31.0) > 0) == (0, True)
+
+
 def test_shorter_refusal_does_not_shorten_a_longer_one():
     bucket = budget()
     bucket.block(0.0, 30.0)

@@ -437,7 +437,9 @@ def test_plain_text_says_the_same_in_one_sentence():
 
 def test_failure_reply_shows_the_end_of_the_log():
     message = failure_message(job("failed"), [f"line {number}" for number in range(40)])
-    assert shown(message).startswith("✗ Last log lines of #7 failed\n/backup logs 7 shows the whole log\nline 25\n")
+    assert shown(message).startswith(
+        "✗ Last log lines of #7 failed\n/backup logs 7 shows the whole log\nAsked by: Slack user U1\nline 25\n"
+    )
     assert message.text.endswith("\nline 39")
     assert message.part is Part.FAILURE
 
