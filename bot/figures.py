@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot import wording
+from jobs.estimate import ARCHIVE
 from jobs.view import Progress
 
 SEPARATOR = " · "
@@ -75,7 +76,7 @@ def _outgrown(progress: Progress) -> bool:
 
 def _of_total(progress: Progress) -> str:
     """` of the previous archive's 31.2 GB`, ` of the 31.2 GB a scan found`, or nothing where no total is known."""
-    if progress.total_size is not None:
+    if progress.total_size is not None and progress.total_from != ARCHIVE:
         total = wording.size(progress.total_size)
     elif progress.total_files is not None:
         total = wording.count(progress.total_files, "file")

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from jobs.view import Progress
 
+ARCHIVE = "archive"
+"""Where the totals of a restore come from."""
 SMOOTHING = 0.3
 HIGHEST_RUNNING_PERCENT = 99.0
 LOWEST_SPEED = 1.0
@@ -59,6 +61,21 @@ def estimated(progress: Progress, pace: Pace, totals: Totals | None) -> Progress
     if totals is not None and totals.size > 0 and progress.original_size is not None:
         update |= _against(progress.original_size, pace, totals)
     return progress.model_copy(update=update)
+
+
+def counted(progress: Progress, files: int, totals: Totals) -> Progress:
+    """The progress of a restore: the percentage is that of its files, all of which are known."""
+    percent = min(100 * files / totals.files, HIGHEST_RUNNING_PERCENT) if totals.files else None
+    return progress.model_copy(
+        update={
+            "nfiles": files,
+            "progress_percent": None if percent is None else round(percent, 1),
+            "percent_is_estimate": False,
+            "total_files": totals.files,
+            "total_size": totals.size,
+            "total_from": totals.source,
+        }
+    )
 
 
 def _against(done: int, pace: Pace, totals: Totals) -> dict[str, object]:

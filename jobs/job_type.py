@@ -4,8 +4,9 @@ A type is pure: it says which command to run and reads what the command said. Ru
 elsewhere, the same for all types.
 """
 
+import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -49,6 +50,34 @@ class Routes:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownArchive:
+    """An archive that a request names, with what was counted when it was made: bytes, and None where nobody did."""
+
+    name: str
+    nfiles: int | None = None
+    original_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The directory of a host that a restore writes into."""
+
+    path: str
+    overwrite: bool = False
+    dry_run: bool = False
+
+    def root_among(self, roots: Iterable[str]) -> str | None:
+        """The first of these directories that it is, or is below; by their names, links not followed."""
+        return next((root for root in roots if is_within(self.path, root)), None)
+
+
+def is_within(path: str, root: str) -> bool:
+    """Whether one absolute path is the other or below it, as they are written."""
+    top = posixpath.normpath(root).rstrip("/")
+    return path == top or path.startswith(f"{top}/")
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """The repository that a run works on, as its command needs to know it; of a host's own job, the host by name."""
 
@@ -62,6 +91,9 @@ class Target:
     """The pattern of the archives that its own template makes."""
     schedule: str = ""
     """The name of the schedule that asked; empty: none did."""
+    host: str = ""
+    archive: KnownArchive | None = None
+    """The one that is asked for, where the type reads one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +216,8 @@ class JobType(ABC):
     """Whether it removes archives: then `scope` says which, and it is refused where others' would go too."""
     lists_archives: ClassVar[bool] = False
     """Whether its output is the list of all archives (`jobs.borg.archive_list`); `read_result` gets none of it."""
+    reads_archive: ClassVar[bool] = False
+    """Whether it works on one archive, which its parameter `archive_id` names; the run has its name."""
     done_at: ClassVar[str | None] = None
     """The repository's column that keeps when this was last done; a success sets it to the time of its end."""
     followed_by: ClassVar[frozenset[str]] = frozenset()
@@ -218,6 +252,20 @@ class JobType(ABC):
         """Where the command runs; it must exist by then."""
         del run
         return "/"
+
+    def destination(self, parameters: Mapping[str, Any]) -> Destination | None:
+        """The directory that it writes into, which the worker looks at and makes before; None: it restores nothing."""
+        del parameters
+        return None
+
+    def inventory(self, run: Run) -> tuple[str, ...]:
+        """Of a restore: the arguments that list what it will write (`jobs.borg.inventory`)."""
+        raise NotImplementedError(f"{self.kind} restores nothing.")
+
+    def left_behind(self, run: Run, seen: Progress) -> str | None:
+        """What a run leaves that was cancelled or has failed, in a sentence; None: nothing that need be said."""
+        del run, seen
+        return None
 
     def subject(self, parameters: Mapping[str, Any]) -> str | None:
         """What it is about beside its repository or host, such as a package's name."""

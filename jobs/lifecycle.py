@@ -84,6 +84,7 @@ class NewJob:
     repository_name: str | None = None
     lane: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    archive_name: str | None = None
     request_key: str | None = None
     priority: int = 0
     parent_id: int | None = None

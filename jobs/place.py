@@ -1,11 +1,11 @@
 """What a job works on: a repository, or a host."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.errors import InvalidRequestError, NotFoundError
-from jobs.job_type import JobType, Target
-from jobs.models import Job, Repository, ScheduledJob
+from jobs.job_type import JobType, KnownArchive, Target
+from jobs.models import Archive, Job, Repository, ScheduledJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,10 @@ class Place:
     repository_name: str | None = None
 
 
-async def find_place(kind: JobType, repository: str | None, host: str | None, schedule: str = "") -> Place:
-    """Where a job of this kind works, by the repository's name or id, or by the host.
+async def find_place(
+    kind: JobType, repository: str | None, host: str | None, schedule: str = "", archive: object = None
+) -> Place:
+    """Where a job of this kind works, by the repository's name or id, or by the host; `archive` is a name or borg's id.
 
     Raises a `RequestRefusedError`.
     """
@@ -29,7 +31,10 @@ async def find_place(kind: JobType, repository: str | None, host: str | None, sc
     if not repository:
         raise InvalidRequestError("repository", "name the repository to work on.")
     row = await find_repository(repository)
-    return Place(row.host, target_of(row, schedule), row.lane, row.id, row.name)
+    target = target_of(row, schedule)
+    if kind.reads_archive and isinstance(archive, str):
+        target = replace(target, archive=await known_archive(row, archive))
+    return Place(row.host, target, row.lane, row.id, row.name)
 
 
 async def find_repository(reference: str) -> Repository:
@@ -44,6 +49,20 @@ async def find_repository(reference: str) -> Repository:
     return repository
 
 
+async def known_archive(repository: Repository, reference: str) -> KnownArchive:
+    """The archive with this name or borg's id; raises `NotFoundError` where none is known."""
+    rows = Archive.filter(repository_id=repository.id)
+    found = None
+    if reference.isprintable():
+        found = await rows.filter(name=reference).first() or await rows.filter(borg_id=reference.lower()).first()
+    if found is None:
+        raise NotFoundError(
+            f"No archive {reference} of {repository.name} is known. `/backup archives {repository.name}` shows those "
+            "that are, and reads the list anew with `--refresh`."
+        )
+    return KnownArchive(found.name, found.nfiles, found.original_size)
+
+
 def target_of(repository: Repository, schedule: str = "") -> Target:
     """The repository as a job type sees it; `schedule` is the name of the one that asked."""
     return Target(
@@ -55,6 +74,7 @@ def target_of(repository: Repository, schedule: str = "") -> Target:
         encryption=repository.encryption,
         archive_glob=repository.archive_glob,
         schedule=schedule,
+        host=repository.host,
     )
 
 
@@ -74,4 +94,4 @@ def _host_place(kind: JobType, repository: str | None, host: str | None) -> Plac
         raise InvalidRequestError("repository", f"{kind.words.noun.lower()} works on a host, not on a repository.")
     if not host:
         raise InvalidRequestError("host", "name the host to work on.")
-    return Place(host, Target(host, location=""), kind.host_lane(host))
+    return Place(host, Target(host, location="", host=host), kind.host_lane(host))

@@ -195,7 +195,7 @@ def _names(request: JobRequest, job: Job) -> bool:
 
 async def _checked(request: JobRequest) -> NewJob:
     kind = job_type(request.kind)
-    place = await find_place(kind, request.repository, request.host, request.schedule)
+    place = await _place(request)
     request.principal.require(kind.role, place.repository_name, request.asked_in)
     if request.priority not in PRIORITIES:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
@@ -213,6 +213,7 @@ async def _checked(request: JobRequest) -> NewJob:
         repository_name=place.repository_name,
         lane=place.lane,
         parameters=parameters,
+        archive_name=place.target.archive.name if place.target.archive else None,
         request_key=request.request_key,
         priority=PRIORITIES[request.priority],
         channel=request.channel,
@@ -225,6 +226,11 @@ async def _checked(request: JobRequest) -> NewJob:
 def _steps_of(new: NewJob) -> tuple[FollowUp, ...]:
     """The job and what is to follow it: all of it is asked for at once."""
     return (FollowUp(new.kind, new.parameters), *chain.stored(new.follow_ups))
+
+
+async def _place(request: JobRequest) -> Place:
+    archive = request.parameters.get("archive_id")
+    return await find_place(job_type(request.kind), request.repository, request.host, request.schedule, archive)
 
 
 async def _first_question(request: JobRequest) -> Confirmation | None:
@@ -241,7 +247,7 @@ async def _asked(request: JobRequest, new: NewJob, *, second_person: bool) -> Co
 
 
 async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:
-    place = await find_place(job_type(new.kind), request.repository, request.host, request.schedule)
+    place = await _place(request)
     plan = (sentence for step in _steps_of(new) for sentence in job_type(step.kind).plan(step.parameters, place.target))
     said = {name: getattr(request, name) for name in JobRequest.__slots__ if name not in _OF_THE_ASKER}
     row = await Confirmation.create(

@@ -54,7 +54,7 @@ class Progress(BaseModel):
     total_size: int | None = None
     total_files: int | None = None
     total_from: str | None = None
-    """Where the totals come from: "previous archive" or "scan"."""
+    """Where the totals come from: "previous archive", "scan", or of a restore "archive"."""
     last_activity_at: datetime | None = None
     freed_size: int | None = None
     """What a compact gave back to the disk, or a prune made superfluous."""
@@ -62,6 +62,8 @@ class Progress(BaseModel):
     """How many archives a prune removed, or would remove."""
     archives: tuple[str, ...] | None = None
     """The names of the first hundred of them."""
+    items: int = Field(default=0, exclude=True)
+    """How many files, directories and links a restore has named, while the run is read."""
     operation: int | None = Field(default=None, exclude=True)
     """Which of its stages borg is in, while the run is read."""
     repository_size: int | None = Field(default=None, exclude=True)

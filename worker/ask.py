@@ -5,6 +5,7 @@ import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from jobs.borg.environment import inherited
 
@@ -30,8 +31,11 @@ async def ask(
     limit: int,
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    into: BinaryIO | None = None,
 ) -> Reply:
     """Run `argv` and read up to `limit` bytes and one more; without an `environment` it gets the allowlist.
+
+    With `into` all that it prints goes to that file, and none of it to the reply.
 
     Raises OSError where it can't be run, TimeoutError when it takes too long. It has ended in any case.
     """
@@ -42,7 +46,7 @@ async def ask(
             *argv,
             env=given,
             stdin=DEVNULL,
-            stdout=PIPE,
+            stdout=PIPE if into is None else into,
             stderr=errors,
             pass_fds=descriptors,
             start_new_session=True,  # without a terminal: ssh would ask there for what nobody is there to type

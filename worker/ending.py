@@ -81,9 +81,10 @@ def with_lock(conclusion: Conclusion, report: LockReport) -> Conclusion:
     """The same, saying what became of the repository's lock: in the log, and where people look for why it ended."""
     ending, said = conclusion.ending, report.sentence
     if ending.status is JobStatus.CANCELLED and ending.progress is not None:
-        ending = replace(ending, progress=ending.progress.model_copy(update={"progress_message": said}))
+        message = _joined(ending.progress.progress_message, said)
+        ending = replace(ending, progress=ending.progress.model_copy(update={"progress_message": message}))
     if report.locked and ending.status is not JobStatus.COMPLETED:
-        ending = replace(ending, error_message=" ".join(filter(None, (ending.error_message, said))))
+        ending = replace(ending, error_message=_joined(ending.error_message, said))
     return replace(conclusion, ending=ending, footer=f"{conclusion.footer}Locutus: {said}\n")
 
 
@@ -110,28 +111,38 @@ def vanished(following: Following) -> Conclusion:
 
 def called_off(following: Following) -> Conclusion:
     """The end of a run that left nothing behind, when somebody wanted its end."""
-    progress = following.progress.model_copy(update={"progress_message": None})
+    progress = _given_up(following)
     footer = "Locutus: Worker restarted; the run was lost, and its end had been asked for.\n"
     return Conclusion(Ending(JobStatus.CANCELLED, progress=progress), footer, stopped=True)
 
 
 def failed(following: Following, code: str | None, sentence: str | None) -> Ending:
-    """A failure, with the last figures that were seen."""
+    """A failure, with the last figures that were seen, and what the run left behind."""
+    left = following.kind.left_behind(following.run, following.progress)
     return Ending(
         JobStatus.FAILED,
         progress=following.progress,
         error_code=code or "failed",
-        error_message=sentence or "It failed; the log says why.",
+        error_message=_joined(sentence or "It failed; the log says why.", left),
     )
+
+
+def _given_up(following: Following) -> Progress:
+    """How far a cancelled run came: the phase in which it was is none any more, what it left behind is said instead."""
+    left = following.kind.left_behind(following.run, following.progress)
+    return following.progress.model_copy(update={"progress_message": left})
+
+
+def _joined(*sentences: str | None) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def _conclude(following: Following, record: Exit, footer: str) -> Conclusion:
     # Whoever came too late with an end has changed nothing: the command went on to its own.
     unstoppable = record.code is not None and not following.kind.cancellable(following.progress)
     if record.reason is ExitReason.CANCELLED and not unstoppable:
-        # A phase in which it was is none any more; what is told of the lock takes its place.
-        progress = following.progress.model_copy(update={"progress_message": None})
-        return Conclusion(Ending(JobStatus.CANCELLED, progress=progress), footer, stopped=record.code is not None)
+        ending = Ending(JobStatus.CANCELLED, progress=_given_up(following))
+        return Conclusion(ending, footer, stopped=record.code is not None)
     if record.reason is ExitReason.TIMEOUT and not unstoppable:
         hours = following.kind.timeout_s / 3600
         noun = following.kind.words.noun

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.borg.environment import environment, inherited
+from jobs.borg.log_text import harmless
 from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
 from jobs.lifecycle import StaleMoveError
@@ -50,7 +51,7 @@ async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
     kind, repository = job_type(job.kind), await job.get_repository(reader())
     if repository is None and kind.needs_repository:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
-        raise CannotPrepareError("repository_removed", sentence, f"{_subject(job)} on {job.host}\n")
+        raise CannotPrepareError("repository_removed", sentence, first_line(job))
     run = run_of(job, repository, await schedule_of(job))
     argv = (*command_of(kind.program, settings), *kind.arguments(run))
     header = _header(job, kind, run.target, argv, settings)
@@ -64,6 +65,11 @@ async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
         secret=secret,
         header=header,
     )
+
+
+def first_line(job: Job) -> str:
+    """The first line of the log of a run that comes to nothing before its command is known."""
+    return f"{_subject(job)} on {job.host}\n"
 
 
 async def _secret(repository: Repository | None, key: HostKey, header: str) -> bytes | None:
@@ -109,7 +115,7 @@ def _specification(job: Job, kind: JobType, run: Run, argv: tuple[str, ...]) -> 
 def _header(job: Job, kind: JobType, target: Target, argv: tuple[str, ...], settings: Settings) -> str:
     place = f" at {target.location}" if target.location else ""
     version = f", borg {known_borg_version(settings.borg) or 'of unknown version'}" if kind.program == BORG else ""
-    return f"{_subject(job)}{place} on {job.host}{version}: {' '.join(argv)}\n"
+    return f"{_subject(job)}{place} on {job.host}{version}: {harmless(' '.join(argv))}\n"
 
 
 def _subject(job: Job) -> str:

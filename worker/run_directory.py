@@ -218,6 +218,11 @@ class RunDirectory:
         return self.path / "stdout"
 
     @property
+    def inventory(self) -> Path:
+        """Of a restore: what it has to write (`jobs.borg.inventory`)."""
+        return self.path / "inventory"
+
+    @property
     def progress(self) -> Path:
         return self.path / "progress"
 

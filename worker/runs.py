@@ -9,12 +9,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from jobs import archives, hosts
-from jobs.borg.statistics import ArchiveStatistics
 from jobs.claim import claim_next
 from jobs.database.connection import CAUSES
 from jobs.lifecycle import StaleMoveError
@@ -30,10 +29,13 @@ from worker.preparation import CannotPrepareError, Preparation, prepare, run_of
 from worker.recording import MADE_BEFORE, HostIdentity, Recorder, hindrance_of
 from worker.run_directory import RunDirectory
 from worker.scan import scan
+from worker.survey import survey
 
 SWEEP_LOOK_S = 15.0
 SWEEP_OVERDUE_S = 75.0
 DRAIN_LOOK_S = 0.5
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -155,6 +157,7 @@ class HostRuns:
         if await self._is_settled_by_archive(job):
             return
         try:
+            await self._survey(job)
             preparation = await prepare(job, self._settings, self._identity.key)
         except CannotPrepareError as error:
             await self._recorder.end_unprepared(job, error)
@@ -187,7 +190,7 @@ class HostRuns:
         following = Following(job, job_type(job.kind), run_of(job, repository), self._identity.directory(job))
         await following.begin()
         try:
-            archive = await self._asked_for(following)
+            archive = await self._while_wanted(job.id, self._recorder.find(following))
         except TimeoutError:  # called off: the supervisor will find that, and not start borg
             return False
         except CannotAskError as error:
@@ -197,13 +200,21 @@ class HostRuns:
             await self._recorder.settle(following, found_archive(following, archive, by=MADE_BEFORE))
         return archive is not None
 
-    async def _asked_for(self, following: Following) -> ArchiveStatistics | None:
-        job_id = following.job.id
+    async def _survey(self, job: Job) -> None:
+        """Before a restore: whether it may and can write where it is to; raises CannotPrepareError."""
+        kind = job_type(job.kind)
+        if kind.reads_archive:
+            with contextlib.suppress(TimeoutError):  # called off, as above
+                await self._while_wanted(job.id, survey(job, kind, self._identity))
+
+    async def _while_wanted(self, job_id: int, work: Coroutine[Any, Any, T]) -> T:
+        """Await what comes before the start of a job; raises TimeoutError once its end is asked for."""
         try:
             async with asyncio.timeout(None) as self._asking[job_id]:
                 await self._pass_on_cancel(job_id)
-                return await self._recorder.find(following)
+                return await work
         finally:
+            work.close()
             self._asking.pop(job_id, None)
 
     async def _follow(self, following: Following) -> None:

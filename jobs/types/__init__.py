@@ -9,10 +9,20 @@ from jobs.types.list_archives import ListArchives
 from jobs.types.package_install import PackageInstall
 from jobs.types.prune import Prune
 from jobs.types.repository_init import RepositoryInit
+from jobs.types.restore import Restore
 
 JOB_TYPES: dict[str, JobType] = {
     job_type.kind: job_type
-    for job_type in (Backup(), Check(), Prune(), Compact(), ListArchives(), RepositoryInit(), PackageInstall())
+    for job_type in (
+        Backup(),
+        Restore(),
+        Check(),
+        Prune(),
+        Compact(),
+        ListArchives(),
+        RepositoryInit(),
+        PackageInstall(),
+    )
 }
 
 
