@@ -5,11 +5,12 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
-from benchmarks import overhead, start_latency
+from benchmarks import overhead, schedule_tick, start_latency
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
     "start_latency": start_latency.measure,
     "overhead": overhead.measure,
+    "schedule_tick": schedule_tick.measure,
 }
 
 

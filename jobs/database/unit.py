@@ -76,6 +76,13 @@ async def insert_all(rows: Sequence[Model]) -> None:
     await type(rows[0]).bulk_create(rows)
 
 
+async def update_all(rows: Sequence[Model], *columns: str) -> None:
+    """Inside a unit: write these columns of rows of one table in one statement."""
+    if _hooks.get() is None:
+        raise NoUnitError("Rows are written together inside a unit of work only: cancelled, they would stay half-way.")
+    await type(rows[0]).bulk_update(rows, columns)
+
+
 def writer() -> BaseDBAsyncClient:
     """The current transaction's connection, or the writing one."""
     return get_connections().get(WRITER)

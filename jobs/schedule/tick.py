@@ -17,7 +17,7 @@ from tortoise.exceptions import IntegrityError
 from jobs import lifecycle, outbox, runtime_settings
 from jobs.cancel import cancel
 from jobs.clock import now
-from jobs.database.unit import insert_all, reader, unit
+from jobs.database.unit import insert_all, reader, unit, update_all
 from jobs.errors import ConflictError, InvalidRequestError, RequestRefusedError
 from jobs.events import ScheduleMissed
 from jobs.models import Job, ScheduledJob, ScheduledRun
@@ -37,11 +37,16 @@ _log = structlog.get_logger()
 
 async def tick() -> datetime | None:
     """Take and start all that is due; returns when the next run is."""
-    while await unit(partial(_claim, now())) == BATCH:
-        pass
+    await take()
     for run in await ScheduledRun.filter(state=CLAIMED).order_by("id").only("id"):
         await _guarded(run.id)
     return await next_run()
+
+
+async def take() -> None:
+    """Take all that is due, and start nothing yet."""
+    while await unit(partial(_claim, now())) == BATCH:
+        pass
 
 
 async def next_run() -> datetime | None:
@@ -81,8 +86,9 @@ async def _claim(at: datetime) -> int:
         await insert_all(runs)
     for schedule in schedules:
         found = turns.get(schedule.id)
-        next_run = found.next_run if found else at + LOOK_AGAIN
-        await ScheduledJob.filter(id=schedule.id).update(next_run=next_run)
+        schedule.next_run = found.next_run if found else at + LOOK_AGAIN
+    if schedules:
+        await update_all(schedules, "next_run")
     return len(schedules)
 
 

@@ -59,6 +59,14 @@ POINTS = {
 the database's transaction is still open, at `committed` nobody has been told of it.
 """
 
+TICK_POINTS = {
+    "taking": Point("jobs.schedule.tick", "_claim", when=lambda taken, *_: taken > 0),
+    "taken": Point("jobs.schedule.tick", "_guarded", after=False),
+    "starting": Point("jobs.schedule.tick", "_start"),
+    "between": Point("jobs.schedule.tick", "_guarded"),
+}
+"""In the order of a tick: at `taking` and `starting` a transaction is open, at `between` one of the runs is started."""
+
 
 HOLD_UNTIL_PAUSED = """
 import sqlite3, sys, time
@@ -150,7 +158,7 @@ def run(arguments: Sequence[str]) -> None:
         set_constant(assignment)
     if given.at:
         name, _, number = given.at.partition("=")
-        put_in(POINTS[name], signal.Signals[number])
+        put_in({**POINTS, **TICK_POINTS}[name], signal.Signals[number])
     sys.argv = ["locutus", given.command]
     main()
 
