@@ -55,10 +55,12 @@ clean: ## remove what was built or measured, but no data directory
 
 packages-runtime:
 	@command -v borg >/dev/null || $(APT_INSTALL) borgbackup
+	@command -v ssh >/dev/null || $(APT_INSTALL) openssh-client
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(APT_INSTALL) python3-venv
 
 packages-test: packages-runtime
 	@command -v redis-server >/dev/null || $(APT_INSTALL) redis-server
+	@[ -x /usr/sbin/sshd ] || $(APT_INSTALL) openssh-server
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT_INSTALL) postgresql
 
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml | packages-runtime

@@ -40,6 +40,10 @@ async def add(  # noqa: PLR0913 - one argument an option
     passphrase_file: File = None,
     passphrase_command: Argv = None,
     passphrase_stdin: Stdin = False,
+    ssh_key: Annotated[str | None, typer.Option(help="A private key on the host; else one is made.")] = None,
+    host_key: Annotated[str | None, typer.Option(help="The server's fingerprint, SHA256:…, if you know it.")] = None,
+    remote_path: Annotated[str | None, typer.Option(help="borg on the server.")] = None,
+    upload_ratelimit: Annotated[int | None, typer.Option(help="KiB/s.")] = None,
     host: Annotated[str | None, typer.Option(help="The host that runs its jobs; this one if not given.")] = None,
     channel: Annotated[str | None, typer.Option(help="Where its threads go, such as slack:TEAM:CHANNEL.")] = None,
     exclude: Excluded = None,
@@ -57,7 +61,9 @@ async def add(  # noqa: PLR0913 - one argument an option
         encryption = ENCRYPTED if any(secrets.values()) else "none"
     said = {
         "name": name, "location": location, "source_directories": source, "init": init, "encryption": encryption,
-        "host": host, "channel": channel, "exclude_patterns": exclude, "compression": compression, **secrets,
+        "host": host, "channel": channel, "exclude_patterns": exclude, "compression": compression,
+        "ssh_key": ssh_key, "host_key": host_key, "remote_path": remote_path, "upload_ratelimit": upload_ratelimit,
+        **secrets,
     }  # fmt: skip
     async with api(load_settings()) as client:
         added = await client.post(PATH, {field: value for field, value in said.items() if value not in (None, [])})

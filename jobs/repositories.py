@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit
+from jobs import audit, queue
 from jobs.access import Principal, Role
-from jobs.database.unit import unit
+from jobs.database.unit import after_commit, unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from jobs.lanes import lane_at
 from jobs.models import Hook, Host, Job, Repository, RoleBinding, Subscription
+from jobs.remote_fields import follow_move, require_ssh, trusted_key
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
 from jobs.secrets import seal
 from jobs.submit import JobRequest, accept_within
@@ -53,6 +54,8 @@ async def add(asker: Asker, new: NewRepository, *, default_host: str) -> Added:
         "archive_glob": archive_glob_of(new.archive_name_template, new.name),
     }
     columns |= _passphrase_columns(_sources(new))
+    require_ssh(new.location, columns)
+    columns["host_key"] = new.host_key or await trusted_key(new.location)
     return await _named_once(new.name, partial(_create, asker, columns, init=new.init))
 
 
@@ -74,6 +77,7 @@ async def _create(asker: Asker, columns: Mapping[str, Any], *, init: bool) -> Ad
     await _seal(row)
     await row.save()
     await _record(asker, "add", row, location=row.location)
+    after_commit(partial(queue.wake_host, row.host))  # a repository behind ssh gets its key there
     request = JobRequest("repository_init", asker.principal, asker.origin, row.name)
     return Added(row, await accept_within(request) if init else None)
 
@@ -86,7 +90,10 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
         await _idle(row, f"its {' and '.join(moved)} can't change")
     _keeps_passphrase(row, wanted)
     old_name, old_place = row.name, lane_of(row.location, row.host)
+    before = row.clone(pk=row.id)
     row.update_from_dict(given | _passphrase_columns(_sources(wanted)))
+    require_ssh(row.location, given)
+    await follow_move(row, before, given)
     if lane_of(row.location, row.host) != old_place:
         row.borg_id, row.lane = None, await lane_at(row.location, row.host)
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)

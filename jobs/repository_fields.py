@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from jobs.archive_name import DEFAULT_TEMPLATE, NameFacts, expand
 from jobs.errors import InvalidRequestError
 from jobs.settings import whole_seconds
+from jobs.ssh import ssh_place
 
 RESERVED_NAMES = frozenset({"check-jobs", "compact-jobs", "prune-jobs"})
 PASSPHRASE_SOURCES = ("passphrase", "passphrase_file", "passphrase_command")
@@ -25,10 +26,6 @@ PATH_LENGTH = 4096
 NAME_LIMIT = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SSH = re.compile(
-    r"ssh://((?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
-    r"(:(?P<port>[0-9]{1,5}))?(?P<path>/.+)"
-)
 _COMPRESSION = (
     r"^(obfuscate,[0-9]{1,3},)?(auto,)?"
     r"(none|lz4|zstd(,([1-9]|1[0-9]|2[0-2]))?|(zlib|lzma)(,[0-9])?)$"
@@ -67,8 +64,8 @@ def _is_pattern(text: str) -> bool:
 
 
 def _is_location(text: str) -> bool:
-    ssh = _SSH.fullmatch(text)
-    path = ssh["path"] if ssh else text
+    ssh = ssh_place(text)
+    path = ssh.path if ssh else text
     # `::` parts repository and archive; borg expands braces.
     return path.startswith("/") and _plain(text) and not any(sign in path for sign in ("::", "{", "}"))
 
@@ -106,6 +103,9 @@ Command = Annotated[list[Annotated[str, StringConstraints(max_length=PATH_LENGTH
 Compression = Annotated[str, StringConstraints(pattern=_COMPRESSION)]
 Patterns = Annotated[list[Pattern], Field(max_length=1000)]
 Age = Annotated[int, BeforeValidator(whole_seconds), Field(ge=60, le=366 * 86_400, description="Seconds, or 26h.")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
+# A shell on the server reads it.
+RemoteProgram = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./~][A-Za-z0-9_./~+-]{0,254}$")]
 Template = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT)]
 
 
@@ -122,6 +122,10 @@ class _Fields(BaseModel):
     check_interval_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     check_max_duration: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     expected_every: Age | None = None
+    ssh_key: AbsolutePath | None = None
+    host_key: Fingerprint | None = None
+    remote_path: RemoteProgram | None = None
+    upload_ratelimit: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
 
     @property
     def passphrase_given(self) -> bool:
@@ -159,14 +163,14 @@ def lane_of(location: str, host: str) -> str:
 
     Who logs in matters only where the path starts at that user's home.
     """
-    ssh = _SSH.fullmatch(location)
+    ssh = ssh_place(location)
     if ssh is None:
         place = f"{host}:{posixpath.normpath(location)}"
     else:
-        path = ssh["path"]
-        login = f"{ssh['user']}@" if path.startswith(("/./", "/~")) else ""
-        spelled = path if login else posixpath.normpath(path)
-        place = f"ssh://{login}{ssh['host'].lower()}:{int(ssh['port'] or 22)}{spelled}"
+        login = f"{ssh.user}@" if ssh.path.startswith(("/./", "/~")) else ""
+        spelled = ssh.path if login else posixpath.normpath(ssh.path)
+        server, port = ssh.server
+        place = f"ssh://{login}{server}:{port}{spelled}"
     return hashlib.sha256(place.encode()).hexdigest()[:LANE_LENGTH]
 
 

@@ -30,6 +30,7 @@ from worker.runs import HostRuns
 from worker.schedule_ticker import ScheduleTicker
 from worker.service_sweep import ServiceSweep
 from worker.sole_worker import as_sole_worker
+from worker.ssh_files import publish_missing_keys
 from worker.wake_worker import WakeWorker
 
 RECONNECT_S = 1.0
@@ -124,6 +125,7 @@ def _arq_worker(context: WorkerContext, runs: HostRuns) -> WakeWorker:
     async def claim_jobs(ctx: dict[str, Any]) -> None:
         del ctx
         await runs.claim()
+        await publish_missing_keys(context.settings)
 
     async def sweep(ctx: dict[str, Any]) -> None:
         del ctx

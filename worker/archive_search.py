@@ -7,7 +7,8 @@ from jobs.borg.statistics import ArchiveStatistics, MalformedStatistics, parse_i
 from jobs.job_type import Run
 from jobs.models import Repository
 from jobs.secrets import HostKey
-from worker.ask_borg import ask_borg, outcome_of
+from jobs.settings import Settings
+from worker.ask_borg import Bounds, ask_borg, outcome_of
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 
 SEARCH_TIMEOUT_S = 600
@@ -24,7 +25,7 @@ class CannotAskError(Exception):
         self.sentence = sentence
 
 
-async def find_archive(borg: str, repository: Repository, run: Run, key: HostKey) -> ArchiveStatistics | None:
+async def find_archive(settings: Settings, repository: Repository, run: Run, key: HostKey) -> ArchiveStatistics | None:
     """The run's archive with borg's own figures, None when it is not there; raises `CannotAskError`."""
     if run.archive_name is None:
         return None
@@ -35,16 +36,18 @@ async def find_archive(borg: str, repository: Repository, run: Run, key: HostKey
     # By a pattern, as an archive that is not there is then an empty answer and no error.
     name = re.sub(r"([*?\[])", r"[\1]", run.archive_name)
     options = ("--json", "--log-json", "--lock-wait", str(LOCK_WAIT_S), "--glob-archives", name)
-    argv = (borg, "info", *options, "--", repository.location)
+    arguments = ("info", *options, "--", repository.location)
     try:
-        return parse_info_archives(await _answer(argv, repository, secret))
+        return parse_info_archives(await _answer(settings, repository, arguments, secret))
     except MalformedStatistics as error:
         raise CannotAskError("result_unreadable", f"{error} Look at the list of archives.") from error
 
 
-async def _answer(argv: tuple[str, ...], repository: Repository, secret: bytes | None) -> bytes:
+async def _answer(
+    settings: Settings, repository: Repository, arguments: tuple[str, ...], secret: bytes | None
+) -> bytes:
     try:
-        reply = await ask_borg(argv, SEARCH_TIMEOUT_S, LONGEST_ANSWER, secret)
+        reply = await ask_borg(settings, repository, arguments, Bounds(SEARCH_TIMEOUT_S, LONGEST_ANSWER), secret)
     except TimeoutError as error:
         sentence = f"borg gave no list of archives in {SEARCH_TIMEOUT_S} s. Look at the host and its network."
         raise CannotAskError("connection_lost", sentence) from error

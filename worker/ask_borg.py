@@ -1,35 +1,44 @@
 """Asking borg something beside a run, in the environment that a run has, and reading what it said where it failed."""
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from jobs.borg.environment import environment
 from jobs.borg.events import parse_event
 from jobs.borg.outcome import Diagnosis, Outcome
 from jobs.models import Repository
+from jobs.settings import Settings
 from worker.ask import Reply, ask
+from worker.borg_access import borg_access
 from worker.secret_pipe import secret_pipe
 from worker.supervisor import SECRET_VARIABLE
 
 
-async def ask_borg(argv: Sequence[str], timeout_s: float, limit: int, secret: bytes | None = None) -> Reply:
-    """Run borg, with a passphrase from a pipe where there is one; raises as `worker.ask.ask` does."""
-    return await _ask(argv, timeout_s, limit, secret)
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long an answer may take, in seconds, and how large it may be, in bytes."""
+
+    timeout_s: float
+    limit: int
 
 
-async def ask_borg_into(file: BinaryIO, argv: Sequence[str], timeout_s: float, secret: bytes | None) -> Reply:
-    """The same for an answer of any length, which goes to a file."""
-    return await _ask(argv, timeout_s, 0, secret, file)
-
-
-async def _ask(
-    argv: Sequence[str], timeout_s: float, limit: int, secret: bytes | None, into: BinaryIO | None = None
+async def ask_borg(
+    settings: Settings,
+    repository: Repository,
+    arguments: Sequence[str],
+    bounds: Bounds,
+    secret: bytes | None = None,
+    into: BinaryIO | None = None,
 ) -> Reply:
-    variables = environment(os.environ, base_dir=None, passphrase_given=secret is not None)
+    """Run borg for a repository, with a passphrase from a pipe where there is one; raises as `worker.ask.ask` does.
+
+    An answer of any length goes `into` a file.
+    """
+    access = borg_access(settings, repository)
     with secret_pipe(secret) as descriptors:
-        variables |= {SECRET_VARIABLE: str(descriptors[0])} if descriptors else {}
-        return await ask(argv, timeout_s, limit, variables, descriptors, into)
+        given = {SECRET_VARIABLE: str(descriptors[0])} if descriptors else {}
+        argv = (*access.command, *arguments)
+        return await ask(argv, bounds.timeout_s, bounds.limit, {**access.environment, **given}, descriptors, into)
 
 
 def outcome_of(reply: Reply, repository: Repository) -> Outcome:

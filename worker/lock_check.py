@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from jobs.borg.log_text import harmless
 from jobs.borg.outcome import Verdict
 from jobs.models import Repository
-from worker.ask_borg import ask_borg, outcome_of
+from jobs.settings import Settings
+from worker.ask_borg import Bounds, ask_borg, outcome_of
 
 LOCK_WAIT_S = 3
 """A `borg serve` whose client was ended needs a moment to give its lock back."""
-TIMEOUT_S = 15
-LONGEST_ANSWER = 65_536
+BOUNDS = Bounds(timeout_s=15, limit=65_536)
 
 STILL_IN_USE = "The repository is still locked: what was started could not be ended yet and goes on using it."
 
@@ -23,16 +23,16 @@ class LockReport:
     locked: bool = False
 
 
-async def check_lock(borg: str, repository: Repository) -> LockReport:
+async def check_lock(settings: Settings, repository: Repository) -> LockReport:
     """Take the repository's lock for an instant, by `borg with-lock`, which needs neither key nor passphrase.
 
     borg itself clears a lock that a dead process of this host left, so what is found locked is held by somebody else.
     """
-    argv = (borg, "with-lock", "--log-json", "--lock-wait", str(LOCK_WAIT_S), "--", repository.location, "true")
+    arguments = ("with-lock", "--log-json", "--lock-wait", str(LOCK_WAIT_S), "--", repository.location, "true")
     try:
-        reply = await ask_borg(argv, TIMEOUT_S, LONGEST_ANSWER)
+        reply = await ask_borg(settings, repository, arguments, BOUNDS)
     except TimeoutError:
-        return _unknown(f"borg gave no answer in {TIMEOUT_S} s.")
+        return _unknown(f"borg gave no answer in {BOUNDS.timeout_s} s.")
     except OSError as error:
         return _unknown(f"borg can't be run ({error.strerror}).")
     outcome = outcome_of(reply, repository)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.borg.environment import environment, inherited
+from jobs.borg.environment import inherited
 from jobs.borg.log_text import harmless
 from jobs.database.unit import reader
 from jobs.job_type import JobType, Run, Target
@@ -16,10 +16,12 @@ from jobs.secrets import HostKey
 from jobs.settings import Settings
 from jobs.types import job_type
 from jobs.view import JobStatus
+from worker.borg_access import BorgAccess, borg_access
 from worker.borg_version import known_borg_version
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.programs import BORG, command_of
 from worker.run_directory import RunSpecification
+from worker.ssh_files import SshUnpreparedError, prepare_ssh
 
 START_WITHIN_S = 30.0
 """A supervisor that comes later than this after its claim starts nothing: its worker was paused meanwhile."""
@@ -53,15 +55,17 @@ async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
         sentence = f"The repository {job.repository_name} was removed meanwhile. Add it again to run this."
         raise CannotPrepareError("repository_removed", sentence, first_line(job))
     run = run_of(job, repository, await schedule_of(job))
-    argv = (*command_of(kind.program, settings), *kind.arguments(run))
+    access = _access(kind, settings, repository)
+    argv = (*access.command, *kind.arguments(run))
     header = _header(job, kind, run.target, argv, settings)
     secret = await _secret(repository, key, header)
+    await _ready(settings, repository, header)
     specification = _specification(job, kind, run, argv)
     await _require_claim(job)
     return Preparation(
         run=run,
         specification=specification,
-        environment=_environment(kind, secret),
+        environment=access.environment,
         secret=secret,
         header=header,
     )
@@ -72,17 +76,26 @@ def first_line(job: Job) -> str:
     return f"{_subject(job)} on {job.host}\n"
 
 
+def _access(kind: JobType, settings: Settings, repository: Repository | None) -> BorgAccess:
+    if kind.program == BORG and repository is not None:
+        return borg_access(settings, repository)
+    return BorgAccess(command_of(kind.program, settings), inherited(os.environ))
+
+
+async def _ready(settings: Settings, repository: Repository | None, header: str) -> None:
+    """What ssh needs stands on this host before borg calls it."""
+    try:
+        if repository is not None:
+            await prepare_ssh(settings, repository)
+    except SshUnpreparedError as error:
+        raise CannotPrepareError(error.code, str(error), header) from error
+
+
 async def _secret(repository: Repository | None, key: HostKey, header: str) -> bytes | None:
     try:
         return await passphrase_of(repository, key) if repository else None
     except PassphraseUnavailableError as error:
         raise CannotPrepareError("passphrase_unavailable", str(error), header) from error
-
-
-def _environment(kind: JobType, secret: bytes | None) -> dict[str, str]:
-    if kind.program != BORG:
-        return inherited(os.environ)
-    return environment(os.environ, base_dir=None, passphrase_given=secret is not None)
 
 
 async def _require_claim(job: Job) -> None:

@@ -37,6 +37,7 @@ from worker.ending import (
     vanished,
     with_lock,
 )
+from worker.explanation import explained
 from worker.following import Following
 from worker.lock_check import STILL_IN_USE, LockReport, check_lock
 from worker.preparation import CannotPrepareError
@@ -123,6 +124,8 @@ class Recorder:
         except CannotAskError as error:
             _log.warning("archive_not_asked_for", job_id=following.job.id, reason=str(error))
             return
+        if repository := await following.job.get_repository():
+            conclusion = await explained(self._identity.settings, repository, conclusion)
         if conclusion.stopped or state is RunState.ORPHAN:
             conclusion = await self._with_lock(following, conclusion)
         await self.settle(following, await self._with_identity(following, conclusion))
@@ -157,7 +160,7 @@ class Recorder:
         repository = await following.job.get_repository()
         if repository is None or not following.kind.makes_archive:
             return None
-        archive = await find_archive(self._identity.settings.borg, repository, following.run, self._identity.key)
+        archive = await find_archive(self._identity.settings, repository, following.run, self._identity.key)
         older = archive is not None and archive.started_at < following.job.created_at - CLOCKS_DIFFER
         return None if older else archive  # somebody else's, of the same name
 
@@ -207,7 +210,7 @@ class Recorder:
             return conclusion
         if await asyncio.to_thread(following.directory.borg_alive):
             return with_lock(conclusion, LockReport(STILL_IN_USE, locked=True))
-        return with_lock(conclusion, await check_lock(self._identity.settings.borg, repository))
+        return with_lock(conclusion, await check_lock(self._identity.settings, repository))
 
     async def _with_identity(self, following: Following, conclusion: Conclusion) -> Conclusion:
         """With the id of a repository that a run went well in for the first time."""
@@ -215,7 +218,7 @@ class Recorder:
         repository = await following.job.get_repository() if result else None
         if result is None or repository is None or repository.borg_id or "borg_id" in result.repository:
             return conclusion
-        borg_id = await identity_of(self._identity.settings.borg, repository, self._identity.key)
+        borg_id = await identity_of(self._identity.settings, repository, self._identity.key)
         known = {"borg_id": borg_id} if borg_id else {}
         return replace(conclusion, result=replace(result, repository={**result.repository, **known}))
 

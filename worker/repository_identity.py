@@ -14,24 +14,24 @@ import structlog
 
 from jobs.models import Repository
 from jobs.secrets import HostKey
-from worker.ask_borg import ask_borg
+from jobs.settings import Settings
+from worker.ask_borg import Bounds, ask_borg
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 
-TIMEOUT_S = 120
+BOUNDS = Bounds(timeout_s=120, limit=1024 * 1024)
 LOCK_WAIT_S = 60
-LONGEST_ANSWER = 1024 * 1024
 _ID = re.compile("[0-9a-f]{64}")
 
 _log = structlog.get_logger()
 
 
-async def identity_of(borg: str, repository: Repository, key: HostKey) -> str | None:
+async def identity_of(settings: Settings, repository: Repository, key: HostKey) -> str | None:
     """64 hexadecimal digits; None where it can't be had now, which is no reason to fail: each backup tells it too."""
     try:
         if repository.location.startswith("/"):
             found = await asyncio.to_thread(_from_config, Path(repository.location))
         else:
-            found = await _from_borg(borg, repository, key)
+            found = await _from_borg(settings, repository, key)
     except (OSError, ValueError, KeyError, TypeError, configparser.Error, PassphraseUnavailableError) as error:
         _log.warning("repository_not_identified", repository=repository.name, reason=str(error))
         return None
@@ -44,9 +44,9 @@ def _from_config(location: Path) -> str:
     return config["repository"]["id"]
 
 
-async def _from_borg(borg: str, repository: Repository, key: HostKey) -> str:
+async def _from_borg(settings: Settings, repository: Repository, key: HostKey) -> str:
     secret = await passphrase_of(repository, key)
     options = ("--json", "--last", "1", "--log-json", "--lock-wait", str(LOCK_WAIT_S))
-    argv = (borg, "list", *options, "--", repository.location)
-    reply = await ask_borg(argv, TIMEOUT_S, LONGEST_ANSWER, secret)
+    arguments = ("list", *options, "--", repository.location)
+    reply = await ask_borg(settings, repository, arguments, BOUNDS, secret)
     return str(json.loads(reply.output)["repository"]["id"])

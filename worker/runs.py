@@ -29,6 +29,7 @@ from worker.preparation import CannotPrepareError, Preparation, prepare, run_of
 from worker.recording import MADE_BEFORE, HostIdentity, Recorder, hindrance_of
 from worker.run_directory import RunDirectory
 from worker.scan import scan
+from worker.ssh_files import publish_missing_keys
 from worker.survey import survey
 
 SWEEP_LOOK_S = 15.0
@@ -94,6 +95,7 @@ class HostRuns:
             await self._guarded("adopt", self._adopt())
             await self._guarded("put_back", leftovers.put_back_unstarted(self._identity, self._recorder, self._active))
             await self._guarded("free_lanes", leftovers.free_lanes(self._identity))
+        await self._guarded("publish_keys", publish_missing_keys(self._settings))
         await self.claim()
 
     @property

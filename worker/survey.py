@@ -10,14 +10,15 @@ from jobs.models import Job, Repository
 from jobs.settings import Settings
 from worker import destination, supervision
 from worker.archive_search import CannotAskError
-from worker.ask_borg import ask_borg_into, outcome_of
+from worker.ask_borg import Bounds, ask_borg, outcome_of
 from worker.destination import UnusableDestinationError
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.preparation import CannotPrepareError, first_line, run_of
 from worker.recording import HostIdentity
 from worker.run_directory import RunDirectory
+from worker.ssh_files import SshUnpreparedError, prepare_ssh
 
-TIMEOUT_S = 3600.0
+BOUNDS = Bounds(timeout_s=3600.0, limit=0)
 """For the list of one archive: of many million files, on a slow disk."""
 
 
@@ -45,15 +46,18 @@ async def _take_inventory(job: Job, kind: JobType, repository: Repository, ident
     run = identity.directory(job)
     await asyncio.to_thread(supervision.make, run)
     try:
+        await prepare_ssh(identity.settings, repository)
         secret = await passphrase_of(repository, identity.key)
+    except SshUnpreparedError as error:
+        raise CannotAskError(error.code, str(error)) from error
     except PassphraseUnavailableError as error:
         raise CannotAskError("passphrase_unavailable", str(error)) from error
-    argv = (identity.settings.borg, *kind.inventory(run_of(job, repository)))
+    arguments = kind.inventory(run_of(job, repository))
     try:
         with run.inventory.open("wb") as file:
-            reply = await ask_borg_into(file, argv, TIMEOUT_S, secret)
+            reply = await ask_borg(identity.settings, repository, arguments, BOUNDS, secret, file)
     except TimeoutError as error:
-        sentence = f"borg gave no list of the archive in {TIMEOUT_S:g} s. Look at the host and its network."
+        sentence = f"borg gave no list of the archive in {BOUNDS.timeout_s:g} s. Look at the host and its network."
         raise CannotAskError("connection_lost", sentence) from error
     except OSError as error:
         raise CannotAskError("borg_missing", f"The archive can't be listed: {error}. Mend that on the host.") from error

@@ -44,9 +44,9 @@ SENTENCES = {
         "Free space there, or prune and compact, then run it again."),
     "out_of_memory": ("The host had no memory left for it.", "Free memory there, then run it again."),
     "ssh_key_refused": ("The host of {location} refused the login.",
-        "Put the ssh key of {repository} into its authorized_keys."),
+        "Put the line that `locutus repo key {repository}` prints into its authorized_keys."),
     "host_key_unknown": ("The host key of {location} is not the known one.",
-        "Check it with that host's owner, then put it into the worker's known_hosts."),
+        "Find out why with that host's owner; `locutus repo trust {repository}` trusts a new one."),
     "remote_borg_missing": ("The host of {location} has no borg.", "Install BorgBackup there."),
     "passphrase_wrong": (
         "The passphrase of {repository} is wrong.",
@@ -235,6 +235,11 @@ class Diagnosis:
 def what_happened(code: str, *, repository: str, location: str) -> str:
     """The first half of a transient failure's sentence: what to do is nothing, as it is tried again."""
     return harmless(SENTENCES[code][0].format(repository=repository, location=location))
+
+
+def explain(code: str, *, repository: str, location: str) -> str:
+    """The whole sentence of a code that needs no detail."""
+    return _sentence(code, "", repository, location)
 
 
 def spawn_failure(number: int, program: str) -> Outcome:

@@ -12,6 +12,9 @@ class Repository(Model):
 
     `check_interval_days` has it checked by itself, for `check_max_duration` seconds or to its end; `expected_every` is
     the age in seconds from which its newest archive is too old, and `overdue_…` is what has been said of that.
+
+    Behind ssh: `ssh_key` is the path of a private key that was given, `host_key` the fingerprint by which
+    the server is trusted, `upload_ratelimit` KiB/s.
     """
 
     id = fields.IntField(primary_key=True)
@@ -27,6 +30,11 @@ class Repository(Model):
     passphrase = fields.TextField(null=True)
     passphrase_file = fields.TextField(null=True)
     passphrase_command: list[str] | None = fields.JSONField[list[str] | None](null=True)
+    ssh_key = fields.TextField(null=True)
+    ssh_public_key = fields.TextField(null=True)
+    host_key = fields.CharField(max_length=64, null=True)
+    remote_path = fields.TextField(null=True)
+    upload_ratelimit = fields.IntField(null=True)
     archive_name_template = fields.CharField(max_length=255)
     archive_glob = fields.CharField(max_length=255)
     borg_id = fields.CharField(max_length=64, null=True)

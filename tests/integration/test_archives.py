@@ -3,7 +3,6 @@
 import os
 import subprocess
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 
@@ -12,11 +11,9 @@ from jobs.borg.archive_list import ListedArchive
 from jobs.borg.environment import environment
 from jobs.database.unit import unit
 from jobs.models import Archive, Repository
-from tests.fakes.gateway import application, host_key, started
+from tests.fakes.gateway import application, started
 from tests.fakes.instance import instance, repository_row, settings_for
-from worker import repository_identity
 from worker.archive_listing import pages
-from worker.ask_borg import ask_borg
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PATH = "/api/repositories/photos/archives"
@@ -137,20 +134,3 @@ async def test_archives_are_for_who_may_see_them_and_a_list_for_who_may_run(open
         reply = await api.get(f"{PATH}?{query}")
         assert (reply.status, reply.json["field"]) == (422, query.partition("=")[0])
     assert (await api.get(f"{PATH}?cursor={'9' * 18}-1")).status == 200
-
-
-async def test_remote_repository_is_asked_who_it_is(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    borg("init", "--encryption", "none", str(tmp_path / "repo"))
-    (tmp_path / "ssh").write_text("#!/bin/sh\nexec borg serve\n")
-    (tmp_path / "ssh").chmod(0o700)
-    monkeypatch.setattr(repository_identity, "ask_borg", partial(ask_through, str(tmp_path / "ssh")))
-    row = Repository(name="photos", location=f"ssh://nas{tmp_path / 'repo'}")
-    found = await repository_identity.identity_of("borg", row, host_key(tmp_path))
-    assert found in (tmp_path / "repo" / "config").read_text()
-    row.location = f"ssh://nas{tmp_path / 'none'}"
-    assert await repository_identity.identity_of("borg", row, host_key(tmp_path)) is None
-
-
-async def ask_through(ssh, argv, *rest):
-    return await ask_borg(("env", f"BORG_RSH={ssh}", *argv), *rest)

@@ -24,6 +24,7 @@ from tests.fakes.instance import ADMIN, instance, repository_row, settings_for, 
 from tests.fakes.machine import make_borg
 from tests.fakes.slack import FakeSlack
 from worker import lock_check, runs
+from worker.ask_borg import Bounds
 from worker.lock_check import check_lock
 from worker.run_directory import RunDirectory
 
@@ -236,33 +237,36 @@ class TestLockCheck:
         borg("init", "--encryption", "repokey-blake2", str(path), BORG_PASSPHRASE="secret")
         return Repository(name="photos", location=str(path))
 
-    async def test_free_repository_is_not_locked(self, repository):
-        assert (await check_lock("borg", repository)).sentence == UNLOCKED
+    async def test_free_repository_is_not_locked(self, settings, repository):
+        assert (await check_lock(settings, repository)).sentence == UNLOCKED
 
-    async def test_repository_in_use_is_locked(self, repository):
+    async def test_repository_in_use_is_locked(self, settings, repository):
         with locked(Path(repository.location)):
-            report = await check_lock("borg", repository)
+            report = await check_lock(settings, repository)
         assert report.locked
         assert "See who holds it" in report.sentence
 
-    async def test_lock_of_a_dead_process_of_this_host_is_none(self, repository):
+    async def test_lock_of_a_dead_process_of_this_host_is_none(self, settings, repository):
         path = Path(repository.location)
         with locked(path, signal.SIGKILL):
             pass
         assert (path / "lock.exclusive").exists()
-        assert (await check_lock("borg", repository)).sentence == UNLOCKED
+        assert (await check_lock(settings, repository)).sentence == UNLOCKED
 
-    async def test_repository_that_is_not_there_is_said(self, tmp_path):
+    async def test_repository_that_is_not_there_is_said(self, settings, tmp_path):
         repository = Repository(name="photos", location=str(tmp_path / "none"))
-        assert (await check_lock("borg", repository)).sentence == f"There is no repository at {tmp_path / 'none'}."
+        assert (await check_lock(settings, repository)).sentence == f"There is no repository at {tmp_path / 'none'}."
 
     @pytest.mark.parametrize(("program", "reason"), [("/no/borg", "can't be run"), ("sleeping", "no answer in 0.2 s")])
-    async def test_borg_that_does_not_answer_leaves_it_open(self, repository, tmp_path, monkeypatch, program, reason):
-        monkeypatch.setattr(lock_check, "TIMEOUT_S", 0.2)
+    async def test_borg_that_does_not_answer_leaves_it_open(
+        self, settings, repository, tmp_path, monkeypatch, program, reason
+    ):
+        monkeypatch.setattr(lock_check, "BOUNDS", Bounds(0.2, 1000))
         sleeping = tmp_path / "sleeping"
         sleeping.write_text("#!/bin/sh\nexec sleep 600\n")
         sleeping.chmod(0o700)
-        report = await check_lock(str(tmp_path / program), repository)
+        other = settings.model_copy(update={"borg": str(tmp_path / program)})
+        report = await check_lock(other, repository)
         assert not report.locked
         assert report.sentence.startswith("Whether the repository is still locked could not be asked: ")
         assert reason in report.sentence

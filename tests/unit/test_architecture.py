@@ -23,7 +23,7 @@ MAY_OPEN_TRANSACTIONS = {"jobs/database/unit.py", "jobs/database/sqlite.py", "jo
 MAY_SEE_THE_ENVIRONMENT = {
     "jobs/settings.py": "reads the settings",
     "worker/preparation.py": "hands the few variables that borg needs on to it",
-    "worker/ask_borg.py": "hands the few variables that borg needs on to it",
+    "worker/borg_access.py": "hands the few variables that borg needs on to it",
     "worker/supervisor.py": "gets the descriptors of its pipes in it",
     "worker/ask.py": "hands the few variables that a program needs on to it",
 }

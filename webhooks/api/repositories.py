@@ -12,6 +12,7 @@ from jobs.access import Role
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.models import Archive, Repository
+from jobs.remote_fields import authorized_keys
 from jobs.repositories import Asker, add, change, remove
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange
 from webhooks.api.made import made
@@ -24,7 +25,9 @@ DERIVED = frozenset({"archives", "passphrase_from", "init_job_id"})
 
 
 class RepositoryAnswer(BaseModel):
-    """A repository. `size` is bytes, times are UTC; `passphrase_from` names the way to the passphrase."""
+    """A repository. `size` is bytes, times are UTC; `passphrase_from` names the way to the passphrase; `host_key` is
+    the fingerprint by which a server is trusted, `upload_ratelimit` KiB/s.
+    """
 
     id: int
     name: str
@@ -37,6 +40,11 @@ class RepositoryAnswer(BaseModel):
     channel: str | None
     passphrase_from: str | None
     passphrase_file: str | None
+    ssh_key: str | None
+    ssh_public_key: str | None
+    host_key: str | None
+    remote_path: str | None
+    upload_ratelimit: int | None
     archive_name_template: str
     archive_glob: str
     last_backup: datetime | None
@@ -107,6 +115,20 @@ async def change_repository(call: Call[RepositoryChange, None]) -> RepositoryAns
     return (await present([changed]))[0]
 
 
+class KeyAnswer(BaseModel):
+    """The public part of a repository's ssh key, and the line for the server that lets it do nothing else."""
+
+    public_key: str
+    authorized_keys: str
+
+
+async def show_key(call: Plain) -> KeyAnswer:
+    """The ssh key of a repository behind ssh."""
+    row = await find(call)
+    line = authorized_keys(row)
+    return KeyAnswer(public_key=str(row.ssh_public_key), authorized_keys=line)
+
+
 async def remove_repository(call: Plain) -> None:
     """Forget a repository; its data stays where it is."""
     await remove(_asker(call), await find(call))
@@ -132,6 +154,10 @@ ROUTES = (
     Route(
         "PUT", ONE, Role.ADMINISTER, change_repository, "Changes the fields given",
         body=RepositoryChange, answer=RepositoryAnswer,
+    ),
+    Route(
+        "GET", f"{ONE}/key", Role.ADMINISTER, show_key, "The ssh key of a repository behind ssh",
+        answer=KeyAnswer, also=(HTTPStatus.CONFLICT,),
     ),
     Route(
         "DELETE", ONE, Role.ADMINISTER, remove_repository, "Forgets a repository; its data stays where it is",
