@@ -6,6 +6,7 @@ from typing import Any
 from bot.commands import COMMANDS
 from bot.discord.app import PATH
 from bot.discord.command_tree import NAME, registration
+from bot.discord.permissions import missing
 from bot.discord.rest import DiscordRest
 from bot.platform import ChannelRefused, ChatError
 from cli.finding import FAIL, OK, WARN, Finding
@@ -30,7 +31,8 @@ async def discord(settings: Settings) -> Sequence[Finding]:
                 *_identity(settings, application),
                 *await _commands(rest, application),
             ]
-            found += [finding async for finding in _channels(settings, rest)]
+            bot_id = str((await rest.call("GET", "/users/@me"))["id"])
+            found += [finding async for finding in _channels(settings, rest, bot_id)]
         except ChannelRefused as error:
             return [_failure("it refuses DISCORD_TOKEN", str(error))]
         except ChatError as error:
@@ -70,14 +72,26 @@ async def _commands(rest: DiscordRest, application: Json) -> list[Finding]:
     return []
 
 
-async def _channels(settings: Settings, rest: DiscordRest) -> AsyncIterator[Finding]:
-    """Whether the bot sees the channels that threads go to."""
+async def _channels(settings: Settings, rest: DiscordRest, bot_id: str) -> AsyncIterator[Finding]:
+    """Whether the bot may do in the channels that threads go to what a card and its thread take."""
     for channel in await channels_on("discord", settings):
         try:
-            await rest.call("GET", f"/channels/{channel.rpartition(':')[2]}")
+            lacking = await _lacking(rest, channel, bot_id)
         except ChatError as error:
             mend = "Add the bot to the server (OAuth2 page), and allow it View Channel in the channel's permissions."
             yield _failure(f"{channel} can't be posted to ({error})", mend)
+            continue
+        if lacking:
+            mend = "Allow it in the channel's permissions, or in those of the bot's role."
+            yield _failure(f"{channel}: the bot may not {', '.join(lacking)}", mend)
+
+
+async def _lacking(rest: DiscordRest, place: str, bot_id: str) -> list[str]:
+    _, guild_id, channel_id = place.split(":")
+    channel = await rest.call("GET", f"/channels/{channel_id}")
+    guild = await rest.call("GET", f"/guilds/{guild_id}")
+    member = await rest.call("GET", f"/guilds/{guild_id}/members/{bot_id}")
+    return missing(guild, member, channel)
 
 
 def _failure(seen: str, mend: str) -> Finding:

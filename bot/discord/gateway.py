@@ -74,7 +74,6 @@ class DiscordGateway:
             client = _Client(partial(self._received, rest), proxy_for(self._api_url))
             try:
                 await client.login(self._token)
-                _log.info("discord_gateway_up")
                 await client.connect()
             finally:
                 await client.close()
@@ -114,6 +113,10 @@ class _Client(discord.Client):
         self._received = received
         # It would look at interactions too, and end the connection over one that has a field less than it expects.
         self._connection.parsers.pop("INTERACTION_CREATE", None)
+
+    async def on_connect(self) -> None:
+        """Called whenever a session begins, and not when it is resumed."""
+        _log.info("discord_gateway_up")
 
     async def on_socket_raw_receive(self, message: str) -> None:
         """Called with every event's text before discord.py looks at it."""

@@ -10,6 +10,7 @@ notified by a mention that stands in one.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, takewhile
 from typing import Any
 
 from bot import wording
@@ -32,6 +33,7 @@ _FIELDS, _FIELD_NAME_LIMIT, _FIELD_VALUE_LIMIT = 12, 60, 240
 _LABEL_LIMIT, _CUSTOM_ID_LIMIT, _BUTTONS_IN_A_ROW, _ROWS = 80, 100, 5, 5
 _PERSON = re.compile(r"discord:\d+:(\d{1,20})")
 _SPAN = "`"
+_MORE = "\n…"
 
 Json = dict[str, Any]
 
@@ -48,13 +50,16 @@ def render(message: Message) -> Json:
 def render_answer(
     text: str, code_lines: str | None = None, buttons: Sequence[Button] = (), *, private: bool = True
 ) -> Json:
-    """What one person is answered, `code_lines` fenced under it; what is too long is cut, a log at its start."""
-    content = _prose(text, _CONTENT_LIMIT)
+    """What one person is answered, `code_lines` fenced under it.
+
+    What is long stands in an embed, which holds more; what is too long for that is cut, a log at its start.
+    """
+    said = _prose(text, _DESCRIPTION_LIMIT // 2 if code_lines else _DESCRIPTION_LIMIT)
     if code_lines:
-        said = _prose(text, _CONTENT_LIMIT // 2)
-        content = f"{said}\n{fenced(code_lines, _CONTENT_LIMIT - 1 - width(said))}"
+        said = f"{said}\n{fenced(code_lines, _DESCRIPTION_LIMIT - 1 - width(said))}"
+    shown = {"content": _shown(said)} if width(said) <= _CONTENT_LIMIT else {"embeds": [{"description": said}]}
     said_to = {"flags": EPHEMERAL} if private else {}
-    return {"content": _shown(content), "components": _rows(buttons), "allowed_mentions": NOBODY, **said_to}
+    return {"content": "", "embeds": [], **shown, "components": _rows(buttons), "allowed_mentions": NOBODY, **said_to}
 
 
 def identity(message: Message) -> str:
@@ -109,12 +114,19 @@ def _button(button: Button) -> Json:
 
 
 def _prose(text: str, limit: int) -> str:
-    """A sentence of ours, in which commands stand as inline code; everything else in it is escaped."""
-    parts = text.split(_SPAN)
+    """Sentences of ours, in which commands stand as inline code; a text that is too long loses its last lines."""
+    lines = [_prose_line(line, limit - len(_MORE)) for line in text.split("\n")]
+    lengths = accumulate(width(line) + 1 for line in lines)
+    fitting = sum(1 for _ in takewhile(lambda length: length <= limit - len(_MORE), lengths))
+    return "\n".join(lines) if fitting == len(lines) else "\n".join(lines[:fitting]) + _MORE
+
+
+def _prose_line(line: str, limit: int) -> str:
+    parts = line.split(_SPAN)
     if len(parts) % 2 == 0:
-        return start(text, limit)
+        return start(line, limit)
     marked = "".join(f"{_SPAN}{part}{_SPAN}" if number % 2 else escape(part) for number, part in enumerate(parts))
-    return marked if width(marked) <= limit else start(text, limit)
+    return marked if width(marked) < limit else start(line, limit - 1)
 
 
 def _shown(text: str) -> str:

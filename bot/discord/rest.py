@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from bot.discord.permissions import NEEDED
 from bot.platform import ChannelRefused, ChatError, MessageGone
 from bot.proxy import proxy_for
 
@@ -24,15 +25,6 @@ TIMEOUT_S = 10.0
 RETRY_AFTER_S = 10.0
 """Waited after a 429 that does not say how long."""
 UNKNOWN_CHANNEL, THREAD_ARCHIVED, THREAD_EXISTS = 10003, 50083, 160004
-PERMISSIONS: Mapping[str, int] = {
-    "View Channel": 1 << 10,
-    "Send Messages": 1 << 11,
-    "Embed Links": 1 << 14,
-    "Read Message History": 1 << 16,
-    "Create Public Threads": 1 << 35,
-    "Send Messages in Threads": 1 << 38,
-}
-"""What the bot needs in a channel: https://docs.discord.com/developers/topics/permissions"""
 _ALLOW = "allow the bot in the channel's permissions"
 _NO_THREADS = "this kind of channel has no threads; choose a text channel"
 _TOKEN = "the token is not valid; copy it from the application's Bot page and set DISCORD_TOKEN"  # noqa: S105
@@ -67,7 +59,7 @@ _ERRORS: Mapping[int, tuple[type[ChatError], str]] = {
     50001: (ChannelRefused, f"the bot may not view the channel; {_ALLOW}: View Channel"),
     50005: (MessageGone, "the message is not the bot's"),
     50008: (ChannelRefused, _NO_THREADS),
-    50013: (ChannelRefused, f"the bot lacks a permission; {_ALLOW}: {', '.join(PERMISSIONS)}"),
+    50013: (ChannelRefused, f"the bot lacks a permission; {_ALLOW}: {', '.join(NEEDED)}"),
     50014: (ChannelRefused, _TOKEN),
     50024: (ChannelRefused, _NO_THREADS),
     50027: (ChatError, "the interaction's fifteen minutes are over"),

@@ -36,7 +36,9 @@ from tests.fakes.slack import Bucket, Limit
 __all__ = ["APPLICATION", "BOT", "CHANNEL", "GUILD", "ROLE", "USER", "FakeDiscord"]
 
 POST, EDIT, DELETE, THREAD, SEARCH = "post", "edit", "delete", "thread", "search"
-PERMISSIONS = frozenset({"view", "send", "embed", "history", "threads", "send in threads"})
+PERMISSIONS = {"view": 1 << 10, "send": 1 << 11, "embed": 1 << 14, "history": 1 << 16, "threads": 1 << 35,
+               "send in threads": 1 << 38}  # fmt: skip
+"""What a place may be without, by the name used here (topics/permissions#bitwise-permission-flags)."""
 NONCE_KEPT_S = 180
 ANSWER_WITHIN_S, TOKEN_LASTS_S = 3.0, 900.0
 """interactions/receiving-and-responding#responding-to-an-interaction"""
@@ -148,6 +150,8 @@ class FakeDiscord:
             ("POST", f"{message}/threads", THREAD, self._start_thread),
             ("GET", f"{api}/channels/{{channel}}", "channel", self._channel),
             ("PATCH", f"{api}/channels/{{channel}}", "channel", self._change_channel),
+            ("GET", f"{api}/guilds/{{guild}}", "guild", self._guild),
+            ("GET", f"{api}/guilds/{{guild}}/members/{{member}}", "member", self._member),
             ("GET", f"{api}/users/@me", "me", self._me),
             ("GET", f"{api}/applications/@me", "application", self._application),
             ("GET", f"{api}/oauth2/applications/@me", "application", self._application),
@@ -383,7 +387,17 @@ class FakeDiscord:
 
     def _channel(self, request: web.Request, _: Any) -> tuple[int, Any]:
         place = self._place(request)
-        return 200, {"id": place.id, "type": place.type, "guild_id": GUILD, "name": "backups"}
+        denied = sum(PERMISSIONS[name] for name in place.missing)
+        overwrites = [{"id": BOT, "type": 1, "allow": "0", "deny": str(denied)}]
+        return 200, {"id": place.id, "type": place.type, "guild_id": GUILD, "permission_overwrites": overwrites}
+
+    def _guild(self, request: web.Request, _: Any) -> tuple[int, Any]:
+        if request.match_info["guild"] != GUILD:
+            raise RefusedError(404, 10004)
+        return 200, {"id": GUILD, "roles": [{"id": GUILD, "permissions": str(sum(PERMISSIONS.values()))}]}
+
+    def _member(self, *_: Any) -> tuple[int, Any]:
+        return 200, {"user": self._me()[1], "roles": []}
 
     def _change_channel(self, request: web.Request, body: Any) -> tuple[int, Any]:
         place = self._place(request)

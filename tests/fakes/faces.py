@@ -5,6 +5,8 @@ A further platform joins by a class with these methods and a line in `FACES`.
 
 import asyncio
 import json
+import re
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,19 +16,33 @@ from typing import Any, Protocol
 import aiohttp
 from aiohttp import web
 
+from bot.commands import COMMANDS, grammar
+from bot.commands.declaration import FlagType
+from bot.discord.app import PATH as INTERACTIONS
+from bot.discord.app import DiscordEndpoint
+from bot.discord.command_tree import NUMBERED, registration
+from bot.discord.gateway import DiscordGateway
+from bot.discord.interactions import DiscordInteractions
 from bot.slack.app import PATH, SlackEndpoint
 from bot.slack.interactions import SlackInteractions
 from bot.slack.replies import SlackReplies
 from bot.slack.socket_mode import SlackSocket
 from bot.slack.user_groups import UserGroups
 from jobs.access import chat_principal
+from jobs.errors import RequestRefusedError
 from jobs.queue import Queue
 from jobs.settings import Settings
 from tests.conftest import free_port
+from tests.fakes.discord import CHANNEL, GUILD, USER, FakeDiscord
 from tests.fakes.slack import FakeSlack, action_payload, block_action, command_form, slash_command
 from webhooks.app import GatewayContext, gateway
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+UNESCAPED = re.compile(r"\\([^a-zA-Z0-9\s])")
+
+
+class UnsayableError(Exception):
+    """The platform's own client would not send this."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,10 @@ class Told:
 
 
 class Face(Protocol):
-    """One person at one way in. `subject` holds their rights, `place` is where they ask."""
+    """One person at one way in. `subject` holds their rights, `place` is where they ask.
+
+    `say` raises `UnsayableError` for what the platform's client would not send.
+    """
 
     subject: str
     place: str
@@ -114,6 +133,76 @@ class Console:
         return Told(answer["text"] + code, buttons)
 
 
+class DiscordHttp:
+    """Signed interactions at the endpoint, of what Discord's client would send of a text."""
+
+    subject, place = f"discord:{GUILD}:{USER}", f"discord:{GUILD}:{CHANNEL}"
+
+    def __init__(self, discord: FakeDiscord, http: aiohttp.ClientSession) -> None:
+        self.discord, self.http = discord, http
+
+    async def say(self, text: str) -> Told:
+        return await self._told(self.discord.payload(2, _options_of(self.discord, text)))
+
+    async def click(self, action: str, value: str) -> Told:
+        return await self._told(self.discord.payload(3, {"component_type": 2, "custom_id": f"{action}:{value}"}))
+
+    async def _told(self, payload: dict[str, Any]) -> Told:
+        response = await self._response(payload)
+        if response["type"] == 9:
+            raise UnsayableError("It asks for more.")
+        data = response["data"]
+        text = data["content"] or data["embeds"][0]["description"]
+        buttons = [button["custom_id"].partition(":") for row in data["components"] for button in row["components"]]
+        return Told(UNESCAPED.sub(r"\1", text), tuple((action, value) for action, _, value in buttons))
+
+    async def _response(self, payload: dict[str, Any]) -> dict[str, Any]:
+        headers, body = self.discord.signed(payload)
+        async with self.http.post(INTERACTIONS, data=body, headers=headers) as response:
+            assert response.status == 200
+            return self.discord.check_answer(payload, await response.json())
+
+
+class DiscordConnection(DiscordHttp):
+    """The same interactions over the gateway connection."""
+
+    async def _response(self, payload: dict[str, Any]) -> dict[str, Any]:
+        return (await self.discord.send(payload)).responses[0]
+
+
+def _options_of(discord: FakeDiscord, text: str) -> dict[str, Any]:
+    """What Discord's client would send; it takes no command that is not there, and no value of another type."""
+    try:
+        command, words = grammar.command_of(grammar.split(text), COMMANDS)
+        values = grammar.values_of(command, words)
+        numbered = {word.name for word in command.positionals if word.type in NUMBERED}
+        numbered |= {flag.name for flag in command.flags if flag.type is FlagType.INTEGER}
+        options = {name: _option(value, is_number=name in numbered) for name, value in values.items()}
+        return discord.command(command.name, **options)
+    except (RequestRefusedError, AssertionError, ValueError) as error:
+        raise UnsayableError(text) from error
+
+
+def _option(value: Any, *, is_number: bool) -> Any:
+    if isinstance(value, list):
+        return shlex.join(value)
+    return int(value.removeprefix("#")) if is_number else value
+
+
+@asynccontextmanager
+async def _discord_over(queue: Queue, settings: Settings, kind: type[DiscordHttp]) -> AsyncIterator[Face]:
+    async with FakeDiscord() as discord:
+        discord.commands = [registration(COMMANDS)]
+        interactions = DiscordInteractions(discord.api_url)
+        ways = [
+            DiscordEndpoint(discord.public_key, interactions).add_routes,
+            DiscordGateway(discord.token, discord.api_url, interactions).add_routes,
+        ]
+        async with _served(gateway(GatewayContext(settings, queue, None, ways))) as http:
+            await discord.until(lambda: discord.sockets)
+            yield kind(discord, http)
+
+
 @asynccontextmanager
 async def _slack_over(queue: Queue, settings: Settings, kind: type[SlackHttp]) -> AsyncIterator[Face]:
     async with FakeSlack() as slack:
@@ -160,5 +249,7 @@ async def _until(condition: Callable[[], object]) -> None:
 FACES: dict[str, Callable[[Queue, Settings], AbstractAsyncContextManager[Face]]] = {
     "slack over http": lambda queue, settings: _slack_over(queue, settings, SlackHttp),
     "slack over a socket": lambda queue, settings: _slack_over(queue, settings, SlackSockets),
+    "discord over http": lambda queue, settings: _discord_over(queue, settings, DiscordHttp),
+    "discord over a connection": lambda queue, settings: _discord_over(queue, settings, DiscordConnection),
     "console": _console,
 }

@@ -18,13 +18,13 @@ from jobs.models import AuditEntry, Confirmation, Job, RoleBinding
 from jobs.queue import open_queue
 from jobs.submit import JobRequest, submit
 from jobs.view import JobStatus
-from tests.fakes.faces import FACES
+from tests.fakes.faces import FACES, UnsayableError
 from tests.fakes.gateway import settings
 from tests.fakes.instance import repository_row
 
 ADMIN = everywhere("token:admin", Role.ADMINISTER)
 SAY, CLICK = "say", "click"
-SUBJECTS = ("slack:T1:U1", "token:somebody")
+SUBJECTS = ("slack:T1:U1", "discord:100:300", "token:somebody")
 
 # In the order of one conversation. Job #1 has ended, #2 waits.
 SCENARIO = [
@@ -73,7 +73,24 @@ SCENARIO = [
     (SAY, "schedule resume 1"),
     (SAY, "schedule remove 1"),
     (SAY, "schedule adds"),
+    (SAY, "archives photos"),
+    (SAY, "overdue list"),
+    (SAY, "overdue acknowledge photos"),
+    (SAY, "overdue snooze photos 2d"),
+    (SAY, "package install sl"),
 ]
+
+# Discord's client knows the commands and the types of their options.
+REFUSED_BY_CLIENTS = {
+    "statsu",
+    "run",
+    "run 'photos",
+    "run photos --priority soon",
+    "logs one",
+    "prune photos --keep-dayly 7",
+    "prune photos --keep-daily never",
+    "schedule adds",
+}
 
 
 @asynccontextmanager
@@ -90,12 +107,20 @@ async def world(name, template, directory, redis_url):
 
 
 async def conversation(face):
-    """What was told at each step."""
-    return [(step, await (face.say(step[1]) if step[0] == SAY else face.click(step[1], step[2]))) for step in SCENARIO]
+    """What was told at each step; None where the platform's own client would not send it."""
+    return [(step, await told_at(face, step)) for step in SCENARIO]
+
+
+async def told_at(face, step):
+    try:
+        return await (face.say(step[1]) if step[0] == SAY else face.click(step[1], step[2]))
+    except UnsayableError:
+        assert step[1] in REFUSED_BY_CLIENTS
+        return None
 
 
 def neutral(told, face):
-    return [(step, answer.text.replace(face.subject, "SUBJECT"), answer.buttons) for step, answer in told]
+    return [(step, told and (told.text.replace(face.subject, "SUBJECT"), told.buttons)) for step, told in told]
 
 
 async def done(face):
@@ -121,8 +146,9 @@ async def played(name, role, template, directory, redis_url):
 async def test_whichever_way_it_is_asked_the_same_is_done_and_said(role, sqlite_template, tmp_path, redis_url):
     found = {name: await played(name, role, sqlite_template, tmp_path, redis_url) for name in FACES}
     (first, expected), *others = found.items()
-    for name, played_there in others:
-        for mine, theirs in zip(played_there, expected, strict=True):
+    for name, (told, *done_there) in others:
+        said = [theirs if mine[1] is None else mine for mine, theirs in zip(told, expected[0], strict=True)]
+        for mine, theirs in zip([said, *done_there], expected, strict=True):
             assert mine == theirs, f"{name} differs from {first}"
 
 

@@ -100,6 +100,18 @@ async def test_channel_that_the_bot_does_not_see_is_named(tmp_path, sqlite_url, 
     assert "View Channel" in told
 
 
+async def test_permission_that_the_bot_lacks_in_a_channel_is_named(tmp_path, sqlite_url, discord, set_up):
+    async with database(sqlite_url):
+        await repository_row("photos", tmp_path, [tmp_path], channel=f"discord:{GUILD}:{CHANNEL}")
+    assert [standing for standing, _ in await found(tmp_path, discord, database_url_setting=sqlite_url, **set_up)] == [
+        OK
+    ]
+    discord.places[CHANNEL].missing |= {"threads", "send in threads"}
+    ((standing, told),) = await found(tmp_path, discord, database_url_setting=sqlite_url, **set_up)
+    assert standing is FAIL
+    assert "may not Create Public Threads, Send Messages in Threads " in told
+
+
 @pytest.mark.parametrize(("name", "value"), [("DISCORD_PUBLIC_KEY", "0" * 63), ("DISCORD_APPLICATION_ID", "abc")])
 def test_bad_setting_is_named(monkeypatch, name, value):
     monkeypatch.setenv(name, value)

@@ -125,6 +125,16 @@ def test_log_in_an_answer_is_fenced_under_it():
     assert content.count("```") == 2
 
 
+def test_long_answer_stands_in_an_embed_and_loses_its_last_lines():
+    line = "`/backup run REPO` – starts a backup"
+    data = render_answer("\n".join([line] * 60))
+    assert data["content"] == ""
+    assert data["embeds"][0]["description"].splitlines() == [line] * 60
+    shown = render_answer("\n".join([line] * 300))["embeds"][0]["description"].splitlines()
+    assert set(shown) == {line, "…"}
+    assert shown[-1] == "…"
+
+
 nasty = st.text(st.sampled_from("<>&@!#`*_~:|[]()\\1 ab\n\"'-\U0001f600")) | st.text(max_size=5_000)
 messages = st.builds(
     message,
