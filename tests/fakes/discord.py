@@ -9,15 +9,14 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Literal, Self
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 from nacl.signing import SigningKey
 
+from tests.fakes.discord_gateway import FakeGateway
 from tests.fakes.discord_interactions import (
     APPLICATION,
     BOT,
@@ -30,15 +29,13 @@ from tests.fakes.discord_interactions import (
     interaction,
     sign,
 )
+from tests.fakes.discord_places import PERMISSIONS, Call, Place, Posted
 from tests.fakes.discord_rules import Json, RefusedError, accepted_message, command_faults, response_faults
 from tests.fakes.slack import Bucket, Limit
 
 __all__ = ["APPLICATION", "BOT", "CHANNEL", "GUILD", "ROLE", "USER", "FakeDiscord"]
 
 POST, EDIT, DELETE, THREAD, SEARCH = "post", "edit", "delete", "thread", "search"
-PERMISSIONS = {"view": 1 << 10, "send": 1 << 11, "embed": 1 << 14, "history": 1 << 16, "threads": 1 << 35,
-               "send in threads": 1 << 38}  # fmt: skip
-"""What a place may be without, by the name used here (topics/permissions#bitwise-permission-flags)."""
 NONCE_KEPT_S = 180
 ANSWER_WITHIN_S, TOKEN_LASTS_S = 3.0, 900.0
 """interactions/receiving-and-responding#responding-to-an-interaction"""
@@ -50,63 +47,6 @@ LIMITS: Mapping[str, Limit] = {
     THREAD: Limit(60, 5, per_channel=True),
 }
 """About 5 in 5 s a channel, as the headers of the real one said; it promises no figures (topics/rate-limits)."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call as it arrived; `at` is monotonic seconds, `status` what it was answered with (None: no answer)."""
-
-    action: str
-    path: str
-    at: float
-    body: Any
-    status: int | None
-
-
-@dataclass
-class Posted:
-    """A message; `edits` holds (monotonic seconds, content) of the post and of each edit."""
-
-    id: str
-    channel: str
-    content: Json
-    author: str
-    nonce: str | None = None
-    at: float = field(default_factory=time.monotonic)
-    edits: list[tuple[float, Json]] = field(default_factory=list)
-
-    @property
-    def embed(self) -> Json:
-        return dict(self.content["embeds"][0])
-
-    @property
-    def text(self) -> str:
-        """All that it shows."""
-        embed = self.embed
-        facts = [f"{one['name']} {one['value']}" for one in embed.get("fields", ())]
-        return "\n".join([embed.get("title", ""), embed.get("description", ""), *facts])
-
-    @property
-    def buttons(self) -> list[str]:
-        """The custom_ids of its buttons."""
-        return [button["custom_id"] for row in self.content.get("components", ()) for button in row["components"]]
-
-    def as_json(self) -> Json:
-        author = {"id": self.author, "username": "locutus", "bot": True, "discriminator": "0", "avatar": None}
-        stamp = datetime.now(UTC).isoformat()
-        return {"id": self.id, "channel_id": self.channel, "author": author, "timestamp": stamp, "type": 0,
-                "content": "", "embeds": [], "components": [], **self.content}  # fmt: skip
-
-
-@dataclass
-class Place:
-    """A channel or a thread."""
-
-    id: str
-    type: int = 0
-    archived: bool = False
-    missing: set[str] = field(default_factory=set)
-    messages: list[Posted] = field(default_factory=list)
 
 
 class FakeDiscord:
@@ -126,8 +66,6 @@ class FakeDiscord:
         self.down: Literal["dropped", "500", "not json"] | None = None
         self.commands: list[Json] = []
         self.asked: dict[str, Asked] = {}
-        self.sockets: list[web.WebSocketResponse] = []
-        self.identified: list[Json] = []
         self.application: Json = {"interactions_endpoint_url": None}
         self.clock_ahead_s = 0.0
         self.api_url = ""
@@ -136,10 +74,11 @@ class FakeDiscord:
         self._lost_answers: list[str] = []
         self._last_id = 10_000
         self._changed = asyncio.Condition()
+        self._gateway = FakeGateway(token, self._me()[1], self._notify)
 
     async def __aenter__(self) -> Self:
         application = web.Application()
-        application.router.add_get("/gateway/", self._socket)
+        application.router.add_get("/gateway/", self._gateway.handle)
         api = "/api/v10"
         message = f"{api}/channels/{{channel}}/messages/{{message}}"
         routes: list[tuple[str, str, str, Callable[..., Any]]] = [
@@ -157,7 +96,7 @@ class FakeDiscord:
             ("GET", f"{api}/oauth2/applications/@me", "application", self._application),
             ("PUT", f"{api}/applications/{{application}}/commands", "commands", self._register),
             ("GET", f"{api}/applications/{{application}}/commands", "commands", self._registered),
-            ("GET", f"{api}/gateway/bot", "gateway", self._gateway),
+            ("GET", f"{api}/gateway/bot", "gateway", self._gateway_address),
             ("POST", f"{api}/interactions/{{interaction}}/{{token}}/callback", "callback", self._callback),
             (
                 "PATCH",
@@ -177,8 +116,7 @@ class FakeDiscord:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for socket in self.sockets:
-            await socket.close()
+        await self._gateway.close()
         await self._runner.cleanup()
 
     # What a test does and sees.
@@ -234,7 +172,21 @@ class FakeDiscord:
         self.asked[payload["id"]].responses.append(response)
         return response
 
+    @property
+    def sockets(self) -> list[web.WebSocketResponse]:
+        """Every session of the gateway connection, resumed ones too, oldest first."""
+        return self._gateway.sockets
+
+    @property
+    def identified(self) -> list[Json]:
+        """How each new session identified itself."""
+        return self._gateway.identified
+
     # The server.
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     def _handler(self, action: str, do: Callable[..., Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
@@ -246,8 +198,7 @@ class FakeDiscord:
             if lost and action in self._lost_answers:
                 self._lost_answers.remove(action)
             self.calls.append(Call(action, request.path, at, body, None if lost else status))
-            async with self._changed:
-                self._changed.notify_all()
+            await self._notify()
             if lost and request.transport is not None:
                 request.transport.abort()
             if self.down == "not json":
@@ -459,45 +410,9 @@ class FakeDiscord:
                 return asked
         raise RefusedError(404, 10015 if "interaction" not in request.match_info else 10062)
 
-    # The gateway: events/gateway#connection-lifecycle.
-
-    def _gateway(self, *_: Any) -> tuple[int, Any]:
+    def _gateway_address(self, *_: Any) -> tuple[int, Any]:
         limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
         return 200, {"url": f"ws://127.0.0.1:{self._port}/gateway/", "shards": 1, "session_start_limit": limit}
-
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await socket.send_json({"op": 10, "d": {"heartbeat_interval": 41_250}})
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                break
-            said = json.loads(message.data)
-            if said["op"] == 1:
-                await socket.send_json({"op": 11})
-            elif said["op"] in {2, 6}:
-                if said["d"]["token"] != self.token:
-                    await socket.close(code=4004)
-                    break
-                await (self._ready if said["op"] == 2 else self._resumed)(socket, said["d"])
-        return socket
-
-    async def _ready(self, socket: web.WebSocketResponse, identity: Json) -> None:
-        ready = {"v": 10, "user": self._me()[1], "guilds": [], "session_id": "s", "shard": [0, 1],
-                 "resume_gateway_url": f"ws://127.0.0.1:{self._port}/gateway/",
-                 "application": {"id": APPLICATION, "flags": 0}}  # fmt: skip
-        await socket.send_json({"op": 0, "t": "READY", "s": 1, "d": ready})
-        self.identified.append(identity)
-        await self._open(socket)
-
-    async def _resumed(self, socket: web.WebSocketResponse, session: Json) -> None:
-        await socket.send_json({"op": 0, "t": "RESUMED", "s": session["seq"] + 1, "d": {}})
-        await self._open(socket)
-
-    async def _open(self, socket: web.WebSocketResponse) -> None:
-        self.sockets.append(socket)
-        async with self._changed:
-            self._changed.notify_all()
 
     def _new_id(self) -> str:
         self._last_id += 1

@@ -316,3 +316,24 @@ def test_imitation_refuses_invalid_commands(changes):
 )
 def test_imitation_refuses_invalid_answers(response, kind):
     assert list(response_faults(response, kind)) != []
+
+
+async def test_imitation_takes_one_answer_in_time_and_further_ones_for_fifteen_minutes(discord):
+    payload = discord.payload(2, {})
+    callback = f"/interactions/{payload['id']}/{payload['token']}/callback"
+    original = f"/webhooks/{payload['application_id']}/{payload['token']}/messages/@original"
+    answer = {"type": 4, "data": {"content": "x"}}
+    async with DiscordRest(None, discord.api_url) as rest:
+        with pytest.raises(ChatError, match="10008"):
+            await rest.call("PATCH", original, {"content": "y"})
+        discord.asked[payload["id"]].at -= 3.5
+        with pytest.raises(ChatError, match="three seconds are over"):
+            await rest.call("POST", callback, answer)
+        discord.asked[payload["id"]].at += 3.5
+        await rest.call("POST", callback, answer)
+        with pytest.raises(ChatError, match="answered already"):
+            await rest.call("POST", callback, answer)
+        await rest.call("PATCH", original, {"content": "y"})
+        discord.asked[payload["id"]].at -= 900
+        with pytest.raises(ChatError, match="fifteen minutes are over"):
+            await rest.call("PATCH", original, {"content": "y"})

@@ -258,6 +258,23 @@ async def test_question_for_a_second_person_is_seen_by_all(endpoint, jobs):
     assert (await Job.get(id=3)).requested_by
 
 
+async def test_form_asks_for_what_a_command_lacks(endpoint, jobs):
+    said = {"repository": "photos", "archive_id": "photos-2026", "paths": "'my files' b"}
+    assert (await endpoint.command("restore", **said))["type"] == 4  # a stranger is told to ask for the right
+    await grant("administer")
+    form = (await endpoint.command("restore", **said))["data"]
+    inputs = {label["component"]["custom_id"]: label["component"].get("value") for label in form["components"]}
+    assert inputs == {"repository": "photos", "archive_id": "photos-2026", "paths": "my files\nb", "destination": None}
+    filled = [
+        {"type": 18, "component": {**label["component"], "value": label["component"].get("value", "/restored")}}
+        for label in form["components"]
+    ]
+    submitted = {"custom_id": form["custom_id"], "components": filled}
+    answer = await endpoint.ask(endpoint.discord.payload(5, submitted))
+    assert answer["type"] == 4
+    assert "photos-2026" in answer["data"]["content"]
+
+
 async def test_what_fails_here_is_told_so(endpoint, jobs, monkeypatch):
     async def broken(*_):
         raise OSError("the disk is gone")
