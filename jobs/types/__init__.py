@@ -1,4 +1,4 @@
-"""Every job type: one file each, and one line here."""
+"""Every job type: one file each, and one line here; those of other packages come by their entry points."""
 
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
@@ -10,20 +10,20 @@ from jobs.types.package_install import PackageInstall
 from jobs.types.prune import Prune
 from jobs.types.repository_init import RepositoryInit
 from jobs.types.restore import Restore
+from jobs.types.third_party import third_party_types
 
-JOB_TYPES: dict[str, JobType] = {
-    job_type.kind: job_type
-    for job_type in (
-        Backup(),
-        Restore(),
-        Check(),
-        Prune(),
-        Compact(),
-        ListArchives(),
-        RepositoryInit(),
-        PackageInstall(),
-    )
-}
+_OWN: tuple[JobType, ...] = (
+    Backup(),
+    Restore(),
+    Check(),
+    Prune(),
+    Compact(),
+    ListArchives(),
+    RepositoryInit(),
+    PackageInstall(),
+)
+JOB_TYPES: dict[str, JobType] = {kind.kind: kind for kind in _OWN}
+JOB_TYPES |= {kind.kind: kind for kind in third_party_types(JOB_TYPES)}
 
 
 def job_type(kind: str) -> JobType:
