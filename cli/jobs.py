@@ -204,13 +204,27 @@ def start_request(kind: str, repository: str, parameters: dict[str, Any]) -> tup
 
 
 async def show_end(client: Api, job_id: int, *, as_json: bool) -> None:
-    """Wait for the job's end and say it; the command ends with status 1 unless it completed."""
-    job = await awaited(client, job_id)
+    """Wait for the end of the job and of what follows it, and say it; JSON tells of the job alone.
+
+    The command ends with status 1 unless all of it completed.
+    """
+    chain = [await awaited(client, job_id)]
+    while step := await _step_after(client, chain):
+        chain.append(await awaited(client, step))
     if as_json:
-        say_json(job.model_dump(mode="json"))
+        say_json(chain[0].model_dump(mode="json"))
     else:
-        say(progress(job).text)
-    exit_unless_completed(job)
+        say("\n".join(progress(job).text for job in chain))
+    for job in chain:
+        exit_unless_completed(job)
+
+
+async def _step_after(client: Api, chain: list[JobView]) -> int | None:
+    """The number of the job that a success was followed by, if any was."""
+    if chain[-1].status is not JobStatus.COMPLETED or not chain[-1].follow_ups:
+        return None
+    newest = await client.items("/api/jobs", 1, parent_id=chain[0].id)
+    return int(newest[0]["id"]) if newest and newest[0]["id"] > chain[-1].id else None
 
 
 async def awaited(client: Api, job_id: int) -> JobView:

@@ -194,10 +194,37 @@ async def end(job_id: int, attempt: int, ending: Ending) -> Job:
     await outbox.announce(job, EVENTS[ending.status])
     await threads.close_thread(job)
     if job.follow_ups and goes_on:
-        await _go_on(job)
+        step, *rest = job.follow_ups
+        await add_step(job, step["kind"], step["parameters"], rest)
     await _tell_chain(job)
     await _wake_who_waits(job)
     return job
+
+
+async def add_step(
+    job: Job, kind: str, parameters: Mapping[str, Any] | None = None, then: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Inside the unit that ends `job`: make the next job of its chain, so that nothing is lost between the two.
+
+    It keeps the rank of the chain, so that nothing else comes between.
+    """
+    repository = await job.get_repository()
+    following = NewJob(
+        kind=kind,
+        parameters=parameters or {},
+        follow_ups=then,
+        parent_id=job.parent_id or job.id,
+        host=repository.host if repository else job.host,
+        repository_id=job.repository_id,
+        repository_name=job.repository_name,
+        lane=repository.lane if repository else job.lane,
+        requested_by=job.requested_by,
+        origin=job.origin,
+        priority=job.priority,
+        queue_rank=job.queue_rank,
+        scheduled_job_id=job.scheduled_job_id,
+    )
+    await create(following)
 
 
 async def report(job_id: int, attempt: int, progress: Progress) -> bool:
@@ -224,31 +251,6 @@ async def free_lane(job_id: int) -> None:
 def sources_of(target: JobStatus) -> list[JobStatus]:
     """The states from which `target` can be reached."""
     return [source for source, targets in TRANSITIONS.items() if target in targets]
-
-
-async def _go_on(job: Job) -> None:
-    """Make the next job of the chain, in the transaction that ended the one before: nothing is lost between the two.
-
-    It keeps the rank of the chain, so that nothing else comes between.
-    """
-    step, *rest = job.follow_ups
-    repository = await job.get_repository()
-    following = NewJob(
-        kind=step["kind"],
-        parameters=step["parameters"],
-        follow_ups=rest,
-        parent_id=job.parent_id or job.id,
-        host=repository.host if repository else job.host,
-        repository_id=job.repository_id,
-        repository_name=job.repository_name,
-        lane=repository.lane if repository else job.lane,
-        requested_by=job.requested_by,
-        origin=job.origin,
-        priority=job.priority,
-        queue_rank=job.queue_rank,
-        scheduled_job_id=job.scheduled_job_id,
-    )
-    await create(following)
 
 
 async def _say_what_does_not_follow(job: Job) -> None:

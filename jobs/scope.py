@@ -7,11 +7,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from jobs.archive_name import NameFacts, expand
+from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
-from jobs.models import Repository, ScheduledJob
+from jobs.models import Archive, Repository, ScheduledJob
 from jobs.place import Place
 
+NAMED = 20
+"""So many archives are named to who confirms a prune, the newest first."""
 _SAMPLED_AT = datetime(2030, 1, 31, 12, 34, 56, tzinfo=UTC)
 
 
@@ -41,6 +44,19 @@ async def require_own_archives(kind: JobType, parameters: Mapping[str, Any], pla
                 f"archives named {glob} are also those of {owner.called} in the same borg repository, such as "
                 f"{owner.sample}. Give one of them a template that the other does not match, or prune with `all`.",
             )
+
+
+async def at_stake(kind: JobType, parameters: Mapping[str, Any], place: Place) -> tuple[str, ...]:
+    """What a job that removes archives may choose from, as far as it is known: a sentence for who confirms it."""
+    if not kind.removes_archives:
+        return ()
+    glob = kind.scope(parameters, place.target) or "*"
+    rows = Archive.filter(repository_id=place.repository_id).using_db(reader()).order_by("-started_at")
+    names = [str(name) for name in await rows.values_list("name", flat=True) if fnmatchcase(str(name), glob)]
+    if not names:
+        return ("No archive that it could remove is known; the repository may hold some all the same.",)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (f"It chooses from {len(names)} known archives: {', '.join(names[:NAMED])}{more}.",)
 
 
 async def _others(place: Place, template: str | None) -> list[Owner]:

@@ -23,7 +23,7 @@ from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
 from jobs.place import Place, find_place, find_repository, number_of
 from jobs.present import PRIORITIES
-from jobs.scope import require_own_archives
+from jobs.scope import at_stake, require_own_archives
 from jobs.templates import with_template
 from jobs.types import job_type
 from jobs.view import JobStatus
@@ -233,6 +233,15 @@ async def _place(request: JobRequest) -> Place:
     return await find_place(job_type(request.kind), request.repository, request.host, request.schedule, archive)
 
 
+async def _plan(new: NewJob, place: Place) -> list[str]:
+    sentences: list[str] = []
+    for step in _steps_of(new):
+        kind = job_type(step.kind)
+        sentences += kind.plan(step.parameters, place.target)
+        sentences += await at_stake(kind, step.parameters, place)
+    return sentences
+
+
 async def _first_question(request: JobRequest) -> Confirmation | None:
     return await Confirmation.get_or_none(request_key=request.request_key) if request.request_key else None
 
@@ -248,14 +257,13 @@ async def _asked(request: JobRequest, new: NewJob, *, second_person: bool) -> Co
 
 async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:
     place = await _place(request)
-    plan = (sentence for step in _steps_of(new) for sentence in job_type(step.kind).plan(step.parameters, place.target))
     said = {name: getattr(request, name) for name in JobRequest.__slots__ if name not in _OF_THE_ASKER}
     row = await Confirmation.create(
         kind=new.kind,
         repository_name=new.repository_name,
         host=new.host,
         request=said | {"parameters": dict(new.parameters), "then": [asdict(step) for step in request.then]},
-        plan=list(plan),
+        plan=await _plan(new, place),
         asked_by=new.requested_by,
         origin=request.origin,
         request_key=request.request_key,

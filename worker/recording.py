@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -18,10 +18,12 @@ from jobs.claim import Claimant
 from jobs.clock import now
 from jobs.database.connection import CAUSES
 from jobs.database.unit import unit
+from jobs.job_type import Result
 from jobs.lifecycle import Ending, StaleMoveError
 from jobs.models import Job, Repository
 from jobs.secrets import HostKey
 from jobs.settings import Settings
+from jobs.types.list_archives import ListArchives
 from jobs.view import JobStatus, Progress
 from worker import archive_listing, supervision
 from worker.archive_search import CannotAskError, find_archive
@@ -305,22 +307,31 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
     job, result = following.job, conclusion.result
     await following.store_text()
     ended = await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
-    if result is not None and result.package is not None:
-        await packages.record(job, result.package)
-    if result is None or job.repository_id is None:
+    if result is None:
+        if following.reader.progress.removed:
+            # Whether what it was seen to remove is gone, borg alone knows.
+            await lifecycle.add_step(ended, ListArchives.kind)
         return
+    if result.package is not None:
+        await packages.record(job, result.package)
+    if job.repository_id is not None:
+        await _keep(following, result, job.repository_id, ended.completed_at)
+
+
+async def _keep(following: Following, result: Result, repository_id: int, completed_at: datetime | None) -> None:
+    """What a success leaves in the repository's row and among its archives."""
     if borg_id := result.repository.get("borg_id"):
-        await lanes.unite(job.repository_id, borg_id)
+        await lanes.unite(repository_id, borg_id)
     if result.archive is not None:
-        await archives.record(job.repository_id, job.id, result.archive)
+        await archives.record(repository_id, following.job.id, result.archive)
     if result.removed:
-        await archives.forget(job.repository_id, result.removed)
+        await archives.forget(repository_id, result.removed)
     if following.kind.lists_archives:
-        await archives.replace_listing(job.repository_id, archive_listing.pages(following.directory.stdout))
+        await archives.replace_listing(repository_id, archive_listing.pages(following.directory.stdout))
     done_at = following.kind.done_at if result.done else None
-    columns = dict(result.repository) | ({done_at: ended.completed_at} if done_at else {})
+    columns = dict(result.repository) | ({done_at: completed_at} if done_at else {})
     if columns:
-        await Repository.filter(id=job.repository_id).update(**columns)
+        await Repository.filter(id=repository_id).update(**columns)
 
 
 async def _end_unprepared(job: Job, error: CannotPrepareError) -> None:

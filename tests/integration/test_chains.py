@@ -11,16 +11,23 @@ from jobs import lifecycle
 from jobs.access import Role, everywhere
 from jobs.cancel import cancel
 from jobs.claim import Claimant, claim_next
+from jobs.clock import now
 from jobs.confirmations import confirm
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError
-from jobs.job_type import FollowUp
+from jobs.job_type import FollowUp, Run
 from jobs.lifecycle import Ending
 from jobs.models import Archive, ChatMessage, Confirmation, ConsoleMessage, EventEntry, Job, Repository, ScheduledJob
+from jobs.place import target_of
 from jobs.present import view
 from jobs.submit import JobRequest, retry, submit, submit_or_ask
-from jobs.view import JobStatus
+from jobs.types import job_type
+from jobs.view import JobStatus, Progress, RemovedArchive
 from tests.fakes.instance import ADMIN, instance, repository_row, settings_for
+from worker.ending import Conclusion
+from worker.following import Following
+from worker.recording import _end_job
+from worker.run_directory import RunDirectory
 
 CHAIN = ("prune", "compact")
 KEPT = {"prune_after": True, "compact_after": True, "keep_last": 1}
@@ -218,3 +225,27 @@ async def test_chain_with_a_step_that_destroys_is_asked_about_in_chat_and_starts
     assert any("keep 1 last" in sentence for sentence in question.plan)
     job = await confirm(question.id, ADMIN, origin="slack")
     assert [(step["kind"], step["parameters"]["keep_last"]) for step in job.follow_ups] == [("prune", 1)]
+
+
+async def test_archives_are_listed_anew_after_a_prune_that_was_ended_in_the_middle(photos):
+    job = (await submit(JobRequest("prune", ADMIN, "api", "photos", parameters={"keep_last": 1}))).job
+    prune = await begun(job)
+    following = Following(
+        prune, job_type("prune"), Run(prune.id, target_of(photos), {}), RunDirectory(Path("/nowhere"))
+    )
+    following.reader.progress = Progress(removed=(RemovedArchive("a" * 64, "photos-1"),))
+    conclusion = Conclusion(Ending(JobStatus.CANCELLED), "Locutus: cancelled\n")
+    await unit(partial(_end_job, following, conclusion, keep_lane=False))
+    listing = await step_after(prune)
+    assert (listing.kind, listing.repository_name) == ("list_archives", "photos")
+
+
+async def test_who_confirms_a_prune_sees_the_archives_that_it_chooses_from(photos):
+    for number in range(23):
+        await Archive.create(repository=photos, borg_id=f"{number:064x}", name=f"photos-{number}", started_at=now())
+    question = await submit_or_ask(
+        JobRequest("prune", ADMIN, "slack", "photos", parameters={"keep_last": 1, "all": True})
+    )
+    assert isinstance(question, Confirmation)
+    assert "chooses from 23 known archives: photos-22, " in question.plan[-1]
+    assert question.plan[-1].endswith(" and 3 more.")

@@ -12,6 +12,7 @@ from bot.card import failure_message, job_card, progress_message
 from bot.commands import COMMANDS
 from bot.console import terminal
 from bot.console.content import restored, stored
+from bot.discord.render import render as render_for_discord
 from bot.slack.render import render as render_for_slack
 from jobs.access import Role
 from jobs.clock import now
@@ -37,6 +38,7 @@ def shown_on_terminal(message):
 
 
 RENDERERS = {
+    "discord": lambda message: json.dumps(render_for_discord(message)),
     "slack": lambda message: json.dumps(render_for_slack(message)),
     "console": lambda message: restored(stored(message)).text,
     "terminal": shown_on_terminal,
