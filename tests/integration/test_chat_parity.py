@@ -78,6 +78,7 @@ SCENARIO = [
     (SAY, "overdue acknowledge photos"),
     (SAY, "overdue snooze photos 2d"),
     (SAY, "package install sl"),
+    (SAY, "restore photos photos-2026 'my files' to /restored"),
 ]
 
 # Discord's client knows the commands and the types of their options.
