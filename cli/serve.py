@@ -103,7 +103,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _warn_of_half_a_slack(settings: Settings) -> None:
+def _warn_of_half_a_platform(settings: Settings) -> None:
     speaks = settings.slack_bot_token is not None
     hears = settings.slack_signing_secret is not None or settings.slack_app_token is not None
     if hears and not speaks:
@@ -111,6 +111,8 @@ def _warn_of_half_a_slack(settings: Settings) -> None:
     if speaks and not hears:
         missing = "SLACK_SIGNING_SECRET or SLACK_APP_TOKEN"
         _log.warning("slack_half_configured", missing=missing, without_it="no command comes in")
+    if settings.discord_public_key and settings.discord_token is None:
+        _log.warning("discord_half_configured", missing="DISCORD_TOKEN", without_it="nothing is posted")
 
 
 def _warn_of_an_open_directory(settings: Settings) -> None:
@@ -120,7 +122,7 @@ def _warn_of_an_open_directory(settings: Settings) -> None:
 
 async def _up(settings: Settings, *, replace_host: bool) -> None:
     _warn_of_an_open_directory(settings)
-    _warn_of_half_a_slack(settings)
+    _warn_of_half_a_platform(settings)
     make_secret_key(settings)
     async with contextlib.AsyncExitStack() as opened:
         redis_url = settings.redis_url or await opened.enter_async_context(embedded_redis(settings.data_dir))
@@ -136,7 +138,7 @@ async def _up(settings: Settings, *, replace_host: bool) -> None:
 
 
 async def _gateway(settings: Settings) -> None:
-    _warn_of_half_a_slack(settings)
+    _warn_of_half_a_platform(settings)
     secrets = secret_box(settings)
     async with storage(settings) as queue, served(settings, gateway_app(settings, queue, secrets)):
         _log.info("gateway_up", url=settings.base_url)
