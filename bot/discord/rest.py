@@ -113,7 +113,8 @@ class DiscordRest:
         try:
             async with self._session.request(method, url, json=body, params=query) as response:
                 self.answered_at = response.headers.get("Date")
-                self._learn(limit, response.headers)
+                if response.headers.get("X-RateLimit-Remaining") == "0":
+                    self._pause(limit, _seconds(response.headers.get("X-RateLimit-Reset-After")) or 0.0)
                 answer = None if response.status == HTTPStatus.NO_CONTENT else await response.json(content_type=None)
         except TimeoutError as error:
             raise ChatError("Discord did not answer in time.") from error
@@ -125,7 +126,9 @@ class DiscordRest:
                 "is there a proxy in between?"
             ) from error
         if response.status >= HTTPStatus.BAD_REQUEST:
-            raise _chat_error(response, answer if isinstance(answer, dict) else {})
+            refusal = _chat_error(response, answer if isinstance(answer, dict) else {})
+            self._pause(limit, refusal.retry_after_s or 0.0)
+            raise refusal
         return answer
 
     def _require_free(self, limit: str) -> None:
@@ -133,17 +136,16 @@ class DiscordRest:
         if wait_s > 0:
             raise ChatError("Discord takes no more calls there for now.", retry_after_s=wait_s, everywhere=False)
 
-    def _learn(self, limit: str, headers: Mapping[str, str]) -> None:
-        """Remember when the next call may be made, where the answer says that this was the last for now."""
-        if not limit or headers.get("X-RateLimit-Remaining") != "0":
-            return
-        now_s = time.monotonic()
-        self._free_at_s = {name: at_s for name, at_s in self._free_at_s.items() if at_s > now_s}
-        self._free_at_s[limit] = now_s + (_seconds(headers.get("X-RateLimit-Reset-After")) or 0.0)
+    def _pause(self, limit: str, wait_s: float) -> None:
+        """Make no such call before `wait_s` seconds have passed."""
+        if limit and wait_s:
+            now_s = time.monotonic()
+            self._free_at_s = {name: at_s for name, at_s in self._free_at_s.items() if at_s > now_s}
+            self._free_at_s[limit] = max(now_s + wait_s, self._free_at_s.get(limit, 0.0))
 
 
 def _chat_error(response: aiohttp.ClientResponse, said: Json) -> ChatError:
-    code, status = said.get("code") or 0, response.status
+    code, status = _code(said), response.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _too_many(response.headers, said)
     kind, reason = _ERRORS.get(code, (ChatError, "its service failed" if status >= 500 else "the call failed"))
@@ -155,9 +157,14 @@ def _chat_error(response: aiohttp.ClientResponse, said: Json) -> ChatError:
 def _too_many(headers: Mapping[str, str], said: Json) -> ChatError:
     """A 429; one for the whole bot (`global`, or Cloudflare's, whose answer is not Discord's) concerns all calls."""
     wait_s = _seconds(said.get("retry_after")) or _seconds(headers.get("Retry-After")) or RETRY_AFTER_S
-    reason = _ERRORS.get(said.get("code") or 0, (ChatError, "too many calls"))[1]
+    reason = _ERRORS.get(_code(said), (ChatError, "too many calls"))[1]
     everywhere = bool(said.get("global", True))
     return ChatError(f"Discord did not do it: {reason} (status 429).", retry_after_s=wait_s, everywhere=everywhere)
+
+
+def _code(said: Json) -> int:
+    """Discord's own code of an error; 0 where it has none."""
+    return said["code"] if isinstance(said.get("code"), int) else 0
 
 
 def _seconds(value: Any) -> float | None:

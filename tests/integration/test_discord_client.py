@@ -142,6 +142,16 @@ async def test_too_many_calls_are_told_when_to_come_back_and_not_made_again(disc
     assert [call.status for call in discord.called(POST)] == [200]
 
 
+async def test_after_a_refusal_nothing_more_is_sent_there_until_its_time(discord, platform):
+    discord.limits.clear()
+    discord.fail_next(POST, 429, retry_after=0.2, **{"global": False})
+    for _ in range(2):
+        with pytest.raises(ChatError) as raised:
+            await platform.post(PLACE, None, CARD)
+        assert 0 < raised.value.retry_after_s <= 0.2
+    assert [call.status for call in discord.called(POST)] == [429]
+
+
 @pytest.mark.parametrize(
     ("said", "wait_s", "everywhere"),
     [
