@@ -40,7 +40,7 @@ class RuntimeSettings(BaseModel):
     reply_after_minutes: int = Field(default=10, ge=0, le=100_000)
     """A job that ran this long ends with one further reply in its thread, which notifies; 0: none does."""
     retention_jobs: int = Field(default=100, ge=1, le=1_000_000)
-    """How many ended jobs keep their logs. Takes effect with the retention."""
+    """How many ended jobs keep their logs; of each repository at least the newest does."""
     max_jobs_by_kind: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
     """Running jobs of a kind on one host; a kind that is not named has no limit of its own."""
     package_installs_per_hour: int = Field(default=3, ge=0, le=1000)

@@ -125,7 +125,8 @@ def _success(route: Route, status: HTTPStatus, schemas: Schemas) -> dict[str, An
     if route.answer and status is not HTTPStatus.NO_CONTENT:
         return _content(route.summary, route.media_type, schemas[route.answer, "serialization"])
     if route.media_type != "application/json":
-        return _content(route.summary, route.media_type, {"type": "string"})
+        streams = {media: {"schema": {"type": "string"}} for media in (route.media_type, *route.other_media_types)}
+        return {"description": route.summary, "content": streams}
     return {"description": route.summary}
 
 

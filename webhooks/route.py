@@ -107,6 +107,8 @@ class Route:
     """Successes that have another body."""
     request_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    other_media_types: tuple[str, ...] = ()
+    """In which the same is answered to whoever accepts them."""
 
     @property
     def variables(self) -> list[str]:

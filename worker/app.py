@@ -24,6 +24,7 @@ from webhooks.outbound import WebhookSender
 from worker.borg_version import borg_version
 from worker.budget import Budget
 from worker.deliveries import Deliveries
+from worker.log_cleaning import clean_logs
 from worker.recording import HostIdentity
 from worker.reporter import Reporter
 from worker.runs import HostRuns
@@ -142,6 +143,7 @@ async def _serve(context: WorkerContext) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(ServiceSweep(context.settings.host_lost_after).run())
         tasks.create_task(ScheduleTicker(context.queue).run())
+        tasks.create_task(clean_logs())
         for platform in context.platforms:
             tasks.create_task(_report(context, platform))
         if context.secrets is not None:

@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
-from jobs import lifecycle, log_store, queue
+from jobs import lifecycle, log_retention, log_store, queue
 from jobs.claim import Claimant, claim_next
+from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending
+from jobs.log_retention import drop_old_logs
+from jobs.models import Job, LogChunk
 from jobs.view import JobStatus
 from tests.fakes.gateway import HOST, application, served, started
 from webhooks.api import job_logs, jobs
@@ -32,8 +35,8 @@ async def append(job_id, text):
     await queue.ring(job_id)
 
 
-async def end(job_id, status=JobStatus.COMPLETED, message=None):
-    await unit(lambda: lifecycle.end(job_id, 1, Ending(status, error_message=message)))
+async def end(job_id, status=JobStatus.COMPLETED, code=None, message=None):
+    await unit(lambda: lifecycle.end(job_id, 1, Ending(status, error_code=code, error_message=message)))
 
 
 async def quiet(opened):
@@ -92,7 +95,7 @@ async def test_log_without_follow_is_what_there_is_now(api):
 async def test_log_of_a_job_that_never_ran_says_why_it_is_empty(api):
     job_id = await run(api)
     await claim_next(CLAIMANT)
-    await end(job_id, JobStatus.FAILED, "The host has not been heard of for 24 h.")
+    await end(job_id, JobStatus.FAILED, lifecycle.HOST_LOST, "The host has not been heard of for 24 h.")
     text = (await api.get(f"/api/backup/logs/{job_id}")).text
     assert text.endswith("is failed and has logged nothing: The host has not been heard of for 24 h.\n")
 
@@ -127,3 +130,53 @@ async def test_many_followers_each_get_the_whole_log(api, opened):
         await end(job_id)
         texts = {reply.text for reply in await asyncio.gather(*following)}
     assert texts == {"".join(f"{number}\n" for number in range(30))}
+
+
+def events_of(text):
+    """What a browser's EventSource makes of the stream: (id, event, data)."""
+    found = []
+    for block in text.split("\n\n")[:-1]:
+        fields = [line.partition(": ")[::2] for line in block.split("\n")]
+        data = "\n".join(value for name, value in fields if name == "data")
+        known = dict(fields)
+        found.append((known.get("id"), known.get("event", "message"), data))
+    return found
+
+
+async def test_log_as_events_goes_on_where_a_client_was_cut_off_and_says_the_end(api):
+    job_id = await run(api)
+    await claim_next(CLAIMANT)
+    path, accept = f"/api/jobs/{job_id}/logs", {"Accept": "text/event-stream"}
+    await append(job_id, b"one\ntwo\nthr")
+    first, *_ = events_of((await api.get(f"{path}?follow=false", headers=accept)).text)
+    assert first[2] == "one\ntwo"
+    await append(job_id, b"ee\nfour\n")
+    await append(job_id, b"x" * 5_000 + b"\n")
+    await end(job_id)
+    reply = await api.get(path, headers=accept | {"Last-Event-ID": first[0]})
+    assert reply.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    *rest, last = events_of(reply.text)
+    assert "\n".join(data for _, _, data in rest).split("\n") == ["three", "four", "x" * 5_000]
+    assert last[1:] == ("end", "completed")
+    whole = events_of((await api.get(path, headers=accept | {"Last-Event-ID": "nonsense"})).text)
+    assert whole[0][2].startswith("one\ntwo\nthree")
+    [again] = events_of((await api.get(path, headers=accept | {"Last-Event-ID": rest[-1][0]})).text)
+    assert again == last
+
+
+async def test_old_logs_go_and_the_newest_of_each_repository_stays(api, monkeypatch):
+    monkeypatch.setattr(log_retention, "AT_ONCE", 2)
+    await api.repository("mail")
+    of_mail = (await api.post("/api/backup/run", {"repository": "mail"})).json["job_id"]
+    waiting = await run(api)
+    others = [await run(api) for _ in range(7)]
+    for job_id in (of_mail, waiting, *others):
+        await append(job_id, b"a line\n")
+    await Job.filter(id__in=[of_mail, *others]).update(started_at=now(), completed_at=now(), status="completed")
+    await api.put("/api/settings", {"retention_jobs": 2})
+    assert await drop_old_logs() == 5
+    assert await drop_old_logs() == 0
+    kept = sorted(set(await LogChunk.all().values_list("job_id", flat=True)))
+    assert kept == [of_mail, waiting, *others[-2:]]
+    text = (await api.get(f"/api/jobs/{others[0]}/logs")).text
+    assert text == f"The log of job #{others[0]} (backup, completed) is not kept any more (`retention_jobs`).\n"

@@ -15,7 +15,7 @@ from jobs.submit import IDEMPOTENCY_KEY, JobRequest, submit
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
 from webhooks.api.fields import Body
-from webhooks.api.job_logs import LogQuery, stream_log
+from webhooks.api.job_logs import EVENTS, TEXT, LogQuery, stream_log
 from webhooks.api.jobs import WaitQuery, find_job, page_of_jobs, show_job
 from webhooks.api.repositories import find
 from webhooks.api.started import Started, request_key, started
@@ -80,7 +80,7 @@ def _routes(kind: JobType) -> Iterator[Route]:
     if path := kind.routes.logs:
         yield Route(
             "GET", path, Role.VIEW, partial(show_log, kind), f"{noun}: the log, while the job runs as it comes",
-            query=LogQuery, media_type="text/plain", by_repository=True,
+            query=LogQuery, media_type=TEXT, other_media_types=(EVENTS,), by_repository=True,
         )  # fmt: skip
     if path := kind.routes.listing:
         yield Route(

@@ -19,7 +19,7 @@ from jobs.present import view
 from jobs.submit import IDEMPOTENCY_KEY, JobRequest, retry
 from jobs.view import JobStatus, JobView
 from webhooks.api.fields import Moment
-from webhooks.api.job_logs import LogQuery, stream_log
+from webhooks.api.job_logs import EVENTS, TEXT, LogQuery, stream_log
 from webhooks.api.started import GREATEST_WAIT_S, Started, request_key, started
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
@@ -160,7 +160,7 @@ ROUTES = (
     ),
     Route(
         "GET", "/api/jobs/{id}/logs", Role.VIEW, _job_log, "A job's log, while it runs as it comes",
-        query=LogQuery, media_type="text/plain", by_repository=True,
+        query=LogQuery, media_type=TEXT, other_media_types=(EVENTS,), by_repository=True,
     ),
     Route(
         "POST", "/api/jobs/{id}/cancel", Role.OPERATE, cancel_job, "Asks for a job's end",
