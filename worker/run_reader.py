@@ -4,7 +4,7 @@ Everything here blocks on the disk: called in a thread, by one caller at a time.
 """
 
 from jobs.borg.events import parse_event
-from jobs.borg.log_text import readable
+from jobs.borg.log_text import text_of
 from jobs.job_type import JobType
 from jobs.view import Progress
 from worker.run_directory import RunDirectory
@@ -66,7 +66,7 @@ class RunReader:
         event = parse_event(line)
         self.diagnosis.feed(event)
         self.progress = self._job_type.read_line(event, self.progress)
-        text = readable(line)
+        text = text_of(event)
         return b"" if text is None else text.encode() + b"\n"
 
 

@@ -81,15 +81,18 @@ _PROMPT = re.compile(rb"Enter [^{]*(?=\{)")
 def parse_event(line: bytes) -> Event:
     """Read one line; what is no event that borg documents becomes `Text`. Never raises."""
     document = _document(line)
-    text = Text(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", line.decode(errors="replace").rstrip("\r\n")))
     if document is None:
-        return text
+        return _plain(line)
     build = _BUILDERS.get(_text(document, "type") or "")
     event = build(document) if build else None
     if event is not None:
         return event
     message = _text(document, "message")
-    return text if message is None else Text(message)
+    return _plain(line) if message is None else Text(message)
+
+
+def _plain(line: bytes) -> Text:
+    return Text(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", line.decode(errors="replace").rstrip("\r\n")))
 
 
 def _document(line: bytes) -> Document | None:
@@ -107,7 +110,9 @@ def _document(line: bytes) -> Document | None:
 def _text(document: Document, key: str) -> str | None:
     """Return a string that can be encoded: borg writes the undecodable bytes of a file name as lone surrogates."""
     value = document.get(key)
-    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return value if value.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def _count(document: Document, key: str) -> int | None:

@@ -3,7 +3,7 @@
 import errno
 import re
 
-from jobs.borg.events import FileStatus, LogMessage, Text, parse_event
+from jobs.borg.events import Event, FileStatus, LogMessage, Text, parse_event
 
 # Control characters but tab, line ends of Unicode and the signs that turn the direction of writing: a file's name may
 # hold any of them, and must neither forge a line nor steer a terminal. Lone surrogates cannot be encoded.
@@ -37,7 +37,12 @@ _WORDS = (
 
 def readable(line: bytes) -> str | None:
     """Return what the log stores for one raw line, without a line end; None for progress and for nothing."""
-    match parse_event(line):
+    return text_of(parse_event(line))
+
+
+def text_of(event: Event) -> str | None:
+    """The same for a line that has been read already: logs are long, and reading is what takes the time."""
+    match event:
         case LogMessage(name=name) if name == _PROGRESS:
             return None
         case LogMessage(level=level, message=message):
@@ -56,6 +61,8 @@ def harmless(text: str) -> str:
 
     Line ends become ` ↵ `, the other control characters are written out.
     """
+    if text.isprintable() and "://" not in text:  # nearly every line: a plain path
+        return text
     line = text.strip("\r\n").replace("\r\n", "\n").replace("\n", " ↵ ")
     return _HARMFUL.sub(_written_out, _URL_PASSWORD.sub(r"\1@", line))
 
