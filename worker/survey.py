@@ -11,7 +11,7 @@ from jobs.settings import Settings
 from worker import destination, supervision
 from worker.archive_search import CannotAskError
 from worker.ask_borg import Bounds, ask_borg, outcome_of
-from worker.destination import UnusableDestinationError
+from worker.destination import REFUSED, UnusableDestinationError
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.preparation import CannotPrepareError, first_line, run_of
 from worker.recording import HostIdentity
@@ -29,10 +29,13 @@ async def survey(job: Job, kind: JobType, identity: HostIdentity) -> None:
         return
     try:
         await _look(place, repository, identity.settings)
-        totals_size = await _take_inventory(job, kind, repository, identity)
-        await asyncio.to_thread(destination.make, place, totals_size)
+        size = await _take_inventory(job, kind, repository, identity)
+        await asyncio.to_thread(destination.make, place, size)
     except (UnusableDestinationError, CannotAskError) as error:
         raise CannotPrepareError(error.code, error.sentence, first_line(job)) from error
+    except OSError as error:  # a directory that may not be looked into, a full disk of the worker's own
+        sentence = f"The restore to {place.path} can't be prepared ({error.strerror}). Mend that, then run it again."
+        raise CannotPrepareError(REFUSED, sentence, first_line(job)) from error
 
 
 async def _look(place: Destination, repository: Repository, settings: Settings) -> None:
@@ -45,13 +48,7 @@ async def _take_inventory(job: Job, kind: JobType, repository: Repository, ident
     """List what will be written, and return its bytes; raises CannotAskError."""
     run = identity.directory(job)
     await asyncio.to_thread(supervision.make, run)
-    try:
-        await prepare_ssh(identity.settings, repository)
-        secret = await passphrase_of(repository, identity.key)
-    except SshUnpreparedError as error:
-        raise CannotAskError(error.code, str(error)) from error
-    except PassphraseUnavailableError as error:
-        raise CannotAskError("passphrase_unavailable", str(error)) from error
+    secret = await _secret(repository, identity)
     arguments = kind.inventory(run_of(job, repository))
     try:
         with run.inventory.open("wb") as file:
@@ -65,6 +62,16 @@ async def _take_inventory(job: Job, kind: JobType, repository: Repository, ident
     if outcome.verdict not in {Verdict.SUCCESS, Verdict.WARNING}:
         raise CannotAskError(outcome.code or "failed", outcome.sentence or "borg could not list the archive.")
     return await asyncio.to_thread(_size, run)
+
+
+async def _secret(repository: Repository, identity: HostIdentity) -> bytes | None:
+    try:
+        await prepare_ssh(identity.settings, repository)
+        return await passphrase_of(repository, identity.key)
+    except SshUnpreparedError as error:
+        raise CannotAskError(error.code, str(error)) from error
+    except PassphraseUnavailableError as error:
+        raise CannotAskError("passphrase_unavailable", str(error)) from error
 
 
 def _size(run: RunDirectory) -> int:
