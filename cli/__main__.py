@@ -18,6 +18,7 @@ from cli.openapi import openapi
 from cli.output import MISUSED, note
 from cli.packages import packages
 from cli.repo import repo
+from cli.repo_import import import_
 from cli.schedule import schedule
 from cli.serve import gateway, migrate, up, worker
 from cli.slack import slack
@@ -39,6 +40,7 @@ for command in (up, gateway, worker, migrate, doctor, chat, grant, audit, openap
     app.command()(command)
 for expectation in (expect, acknowledge, snooze):
     repo.command()(expectation)
+repo.command("import")(import_)
 app.add_typer(jobs, name="jobs")
 app.add_typer(confirmations, name="confirmations")
 app.add_typer(repo, name="repo")

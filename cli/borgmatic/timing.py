@@ -1,0 +1,106 @@
+"""When borgmatic ran: from its line in a crontab, or from its systemd timer. Pure.
+
+crontab(5); systemd.time(7), "Calendar Events"; systemd.timer(5).
+"""
+
+import re
+from dataclasses import dataclass
+
+from jobs.errors import InvalidRequestError
+from jobs.schedule.expression import ALIASES, parse
+
+PROGRAM = "borgmatic"
+SHORTHANDS = {
+    "minutely": "* * * * *",
+    "hourly": "0 * * * *",
+    "daily": "0 0 * * *",
+    "weekly": "0 0 * * mon",
+    "monthly": "0 0 1 * *",
+    "quarterly": "0 0 1 1,4,7,10 *",
+    "semiannually": "0 0 1 1,7 *",
+    "yearly": "0 0 1 1 *",
+    "annually": "0 0 1 1 *",
+}
+_UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600, "d": 86_400}
+_CALENDAR = re.compile(
+    r"(?:(?P<days>[A-Za-z][A-Za-z.,]*)\s+)?"
+    r"(?:(?:\*-)?(?P<month>[\d*,./]+)-(?P<day>[\d*,./]+|[\d*]+)\s+|\*-(?P<month_last>[\d*,./]+)~0?1\s+)?"
+    r"(?P<hour>[\d*,./]+):(?P<minute>[\d*,./]+)(?::0{1,2})?"
+    r"(?:\s+(?P<zone>[A-Za-z][A-Za-z0-9_+/-]*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A cron expression, and what else a timer says; `jitter_s` is seconds. `unread` is what can't be said in cron."""
+
+    cron: str | None = None
+    timezone: str | None = None
+    jitter_s: int = 0
+    catch_up: str = "none"
+    unread: str | None = None
+
+
+def read_timing(text: str) -> Timing | None:
+    """What a crontab or a timer says of borgmatic; None where it says nothing."""
+    return _timer(text) if re.search(r"^\s*\[Timer\]", text, re.MULTILINE) else _crontab(text)
+
+
+def _crontab(text: str) -> Timing | None:
+    for line in text.splitlines():
+        words = line.split()
+        if line.lstrip().startswith("#") or PROGRAM not in line or len(words) < 2:
+            continue
+        written = words[0] if words[0] in ALIASES else " ".join(words[:5])
+        return _checked(Timing(written), written)
+    return None
+
+
+def _timer(text: str) -> Timing | None:
+    options = dict(re.findall(r"^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", text, re.MULTILINE))
+    calendar = options.get("OnCalendar")
+    if calendar is None:
+        return Timing(unread="the timer has no OnCalendar=")
+    found = _calendar(calendar)
+    if found is None:
+        return Timing(unread=f"OnCalendar={calendar} can't be said in cron")
+    cron, zone = found
+    persistent = options.get("Persistent", "").lower() in {"true", "yes", "on", "1"}
+    timing = Timing(cron, zone, _seconds(options.get("RandomizedDelaySec", "0")), "one" if persistent else "none")
+    return _checked(timing, f"OnCalendar={calendar}")
+
+
+def _checked(timing: Timing, written: str) -> Timing:
+    try:
+        parse(timing.cron or "")
+    except InvalidRequestError as error:
+        return Timing(unread=f"{written} can't be read: {error.reason}")
+    return timing
+
+
+def _calendar(text: str) -> tuple[str, str | None] | None:
+    """Cron's five fields and the zone; None where cron can't say it: it takes either of two restricted days."""
+    if text.lower() in SHORTHANDS:
+        return SHORTHANDS[text.lower()], None
+    found = _CALENDAR.fullmatch(text)
+    if found is None:
+        return None
+    day = "L" if found["month_last"] else _field(found["day"] or "*", first=1)
+    month = _field(found["month"] or found["month_last"] or "*", first=1)
+    weekdays = (found["days"] or "*").replace("..", "-").lower()
+    if weekdays != "*" and day != "*":
+        return None
+    minute, hour = _field(found["minute"]), _field(found["hour"])
+    return f"{minute} {hour} {day} {month} {weekdays}", found["zone"]
+
+
+def _field(text: str, first: int = 0) -> str:
+    """`00/6` as `*/6`, `08..10` as `8-10`, `05` as `5`."""
+    plain = re.sub(r"0*(\d+)", r"\1", text).replace("..", "-")
+    return re.sub(rf"\b{first}/", "*/", plain) if "/" in plain else plain
+
+
+def _seconds(text: str) -> int:
+    """`3h`, `1h 30min`, `900`; 0 for what can't be read."""
+    pieces = re.findall(r"(\d+)\s*([a-z]*)", text.lower())
+    return sum(int(number) * _UNITS.get(unit, 0) for number, unit in pieces)

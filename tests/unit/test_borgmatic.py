@@ -1,0 +1,163 @@
+"""What is read of borgmatic's configuration and of what ran it, and what is said to have no counterpart."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.borgmatic.document import ImportRefusedError, parse
+from cli.borgmatic.plan import Here, plan_of
+from cli.borgmatic.timing import Timing, read_timing
+
+HERE = Here("nas", "nas.example.org", "root")
+FLAT = """
+source_directories: [/home, /etc]
+repositories:
+    - path: ssh://user@backup.example.org/./main.borg
+      label: remote
+      encryption: repokey-blake2
+    - path: /var/lib/backups/local.borg
+exclude_patterns: ['*.pyc', /home/*/.cache]
+exclude_caches: true
+encryption_passphrase: "secret text"
+archive_name_format: '{hostname}-docs-{now}'
+compression: zstd,6
+keep_daily: 7
+keep_monthly: 6
+keep_within: 3H
+checks:
+    - name: repository
+      frequency: 2 weeks
+      max_duration: 3600
+    - name: archives
+      frequency: 1 month
+    - name: spot
+commands:
+    - before: action
+      run: [echo hello]
+postgresql_databases: [{name: users}]
+healthchecks: {ping_url: https://hc-ping.com/x}
+verbosity: 1
+"""
+SECTIONS = """
+location:
+    source_directories: [/home]
+    repositories: ['backup@host:photos', '{user}-{hostname}.borg']
+storage: {encryption_passcommand: "cat '/root/my pass'"}
+retention: {keep_weekly: 4}
+consistency: {checks: [disabled]}
+hooks: {before_backup: [echo hello], on_error: []}
+ssh_command: ssh -i /root/.ssh/backup -o BatchMode=yes
+remote_path: borg1
+upload_rate_limit: 500
+"""
+
+
+def test_flat_configuration_becomes_repositories_with_schedules():
+    plan = plan_of(parse(FLAT, "f"), Timing("30 2 * * *", jitter_s=600), HERE)
+    remote, local = (planned.repository for planned in plan.planned)
+    assert (remote["name"], remote["location"]) == ("remote", "ssh://user@backup.example.org/./main.borg")
+    assert (local["name"], local["location"], local["passphrase"]) == (
+        "local", "/var/lib/backups/local.borg", "secret text",
+    )  # fmt: skip
+    assert local["archive_name_template"] == "nas-docs-{now}"
+    assert (local["check_interval_days"], local["check_max_duration"]) == (14, 3600)
+    assert plan.planned[1].schedule == {
+        "name": "local-backup", "repository": "local", "cron_expression": "30 2 * * *", "jitter": 600,
+        "catch_up": "none", "run_prune_after": True, "run_compact_after": True, "keep_daily": 7, "keep_monthly": 6,
+    }  # fmt: skip
+
+
+def test_every_option_without_a_counterpart_is_named_with_a_reason():
+    left = dict(plan_of(parse(FLAT, "f"), None, HERE).left)
+    assert left.keys() == {
+        "exclude_caches", "keep_within", "commands", "postgresql_databases", "healthchecks", "checks: spot", "schedule",
+    }  # fmt: skip
+    assert "runs no programs" in left["commands"]
+    assert "secret text" not in str(left)
+
+
+def test_configuration_in_sections_is_read_as_well():
+    plan = plan_of(parse(SECTIONS, "f"), Timing("0 3 * * *"), HERE)
+    assert [planned.repository["location"] for planned in plan.planned] == [
+        "ssh://backup@host/./photos",
+        "root-nas.borg",
+    ]
+    first = plan.planned[0]
+    assert first.repository["passphrase_command"] == ["cat", "/root/my pass"]
+    assert "check_interval_days" not in first.repository
+    assert first.schedule["keep_weekly"] == 4
+    assert (first.repository["ssh_key"], first.repository["remote_path"]) == ("/root/.ssh/backup", "borg1")
+    assert first.repository["upload_ratelimit"] == 500
+    assert dict(plan.left).keys() == {"before_backup", "ssh_command"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "is no YAML"),
+        ("[]", "has no options"),
+        ("<<: !include common.yaml", "includes other files"),
+        ("a: !!python/object:os.system x", "is no YAML"),
+        ("", "has no options"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(text, said):
+    with pytest.raises(ImportRefusedError, match=said):
+        parse(text, "file")
+
+
+def test_configuration_without_repository_or_source_is_refused():
+    with pytest.raises(ImportRefusedError, match="no repository or no source"):
+        plan_of({"repositories": [{"path": "/r"}]}, None, HERE)
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({"encryption_passphrase": "{credential file /etc/pass}"}, {"passphrase_file": "/etc/pass"}),
+        ({"encryption_passphrase": "${PASS}"}, {}),
+        ({"encryption_passphrase": 1234}, {"passphrase": "1234"}),
+    ],
+)
+def test_passphrase_is_taken_from_where_it_is(given, fields):
+    [planned] = plan_of({"repositories": ["/r/a"], "source_directories": ["/s"], **given}, None, HERE).planned
+    assert {name: value for name, value in planned.repository.items() if name.startswith("passphrase")} == fields
+    assert planned.schedule is None
+
+
+def timer(*lines):
+    return "\n".join(["[Unit]", "Description=Run borgmatic backup", "[Timer]", *lines, "[Install]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# comment borgmatic\n0 3 * * * root /usr/bin/borgmatic --syslog-verbosity 1", Timing("0 3 * * *")),
+        ("MAILTO=x\n@daily borgmatic", Timing("@daily")),
+        ("0 3 * * * root something", None),
+        (timer("OnCalendar=daily", "Persistent=true"), Timing("0 0 * * *", catch_up="one")),
+        (timer("OnCalendar=*-*-* 02:30:00", "RandomizedDelaySec=3h"), Timing("30 2 * * *", jitter_s=10800)),
+        (timer("OnCalendar=Mon..Fri 03:00"), Timing("0 3 * * mon-fri")),
+        (timer("OnCalendar=Mon,Thu *-*-* 03:05 Europe/Berlin"), Timing("5 3 * * mon,thu", "Europe/Berlin")),
+        (timer("OnCalendar=*-*-01 04:00"), Timing("0 4 1 * *")),
+        (timer("OnCalendar=*-*~01 04:00"), Timing("0 4 L * *")),
+        (timer("OnCalendar=*-*-* 00/6:00:00"), Timing("0 */6 * * *")),
+        (timer("OnCalendar=Mon *-*-01..07 03:00"), None),
+        (timer("OnCalendar=2026-01-01 03:00"), None),
+        (timer("OnBootSec=5min"), None),
+        ("61 3 * * * borgmatic", None),
+    ],
+)
+def test_time_is_read_from_crontab_or_timer(text, expected):
+    found = read_timing(text)
+    if expected is None:
+        assert found is None or found.unread
+    else:
+        assert found == expected
+
+
+@given(st.text("OnCalendar=Mon..Fri*-/~,:0123 abc\n[Timer]", max_size=80))
+def test_any_timer_is_read_or_said_to_be_unread(text):
+    found = read_timing(f"[Timer]\nOnCalendar={text}")
+    assert found is not None
+    assert found.cron or found.unread
