@@ -25,10 +25,12 @@ async def add(
     *,
     role: Annotated[str, typer.Option(help=", ".join(ROLE_NAMES))],
     expires: Annotated[str | None, typer.Option(metavar="DURATION", help="After which time, such as 30d.")] = None,
+    rate_limit: Annotated[str | None, typer.Option(metavar="RATE", help="How often it may ask, such as 60/m.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token. It is printed this once."""
-    body = {"name": name, "role": role} | ({"expires_at": _moment_after(expires)} if expires else {})
+    body = {"name": name, "role": role, "rate_limit": rate_limit}
+    body |= {"expires_at": _moment_after(expires)} if expires else {}
     async with api(load_settings()) as client:
         made = await client.post(PATH, body)
     if as_json:

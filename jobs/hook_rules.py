@@ -1,15 +1,12 @@
 """What a hook makes of a delivery: whether it is meant, and which parameters its payload gives. Pure."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from jobs.errors import InvalidRequestError
 from jobs.json_pointer import MissingValueError, value_at
 
 EVENT = "event"
-RATE = r"^[1-9][0-9]{0,5}/[smhd]$"
-_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def matches(when: Mapping[str, Any], event: str | None, body: Mapping[str, Any]) -> bool:
@@ -28,12 +25,6 @@ def mapped_parameters(mapping: Mapping[str, str], body: Mapping[str, Any]) -> di
         except MissingValueError:
             raise InvalidRequestError(name, f"the payload has nothing at {pointer}, which this hook takes.") from None
     return parameters
-
-
-def rate_of(text: str) -> tuple[int, timedelta]:
-    """`60/m` as a number of deliveries and the time in which there may be so many."""
-    number, _, unit = text.partition("/")
-    return int(number), _UNITS[unit]
 
 
 def _found(key: str, event: str | None, body: Mapping[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Taking a delivery of a hook: the same delivery once, a job for each distinct one, or a place in one that waits."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,23 +8,15 @@ from typing import Any
 
 from jobs.access import Grant, Principal, Role
 from jobs.clock import now
-from jobs.errors import ConflictError, NotFoundError, RequestRefusedError
-from jobs.hook_rules import rate_of
+from jobs.errors import ConflictError, NotFoundError, RateLimitedError
 from jobs.models import Hook, HookDelivery, Job
+from jobs.rate import Rate
 from jobs.submit import JobRequest, accept_within, asks_for
 from jobs.view import JobStatus
 
 ORIGIN = "hook"
 LOOKED_AT = 50
 """Of the jobs that wait, so many are looked at for one to join: they differ by what payloads gave them."""
-
-
-class RateLimitedError(RequestRefusedError):
-    """More deliveries came than the hook takes; there is room again in `retry_after_s` seconds."""
-
-    def __init__(self, hook: Hook, retry_after_s: float) -> None:
-        super().__init__(f"The hook {hook.name} takes {hook.rate_limit} and has had them. Send it again later.")
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +77,12 @@ def require_ready(hook: Hook) -> None:
 async def _require_room(hook: Hook, at: datetime) -> None:
     if hook.rate_limit is None:
         return
-    number, period = rate_of(hook.rate_limit)
-    lately = HookDelivery.filter(hook_id=hook.id, received_at__gt=at - period).order_by("-received_at")
-    if oldest := await lately.offset(number - 1).first():
-        raise RateLimitedError(hook, (oldest.received_at + period - at).total_seconds())
+    rate = Rate.parse(hook.rate_limit)
+    lately = HookDelivery.filter(hook_id=hook.id, received_at__gt=at - rate.period).order_by("-received_at")
+    if oldest := await lately.offset(rate.number - 1).first():
+        wait_s = max(1, math.ceil((oldest.received_at + rate.period - at).total_seconds()))
+        sentence = f"The hook {hook.name} takes {hook.rate_limit} and has had them. Send it again in {wait_s} s."
+        raise RateLimitedError(sentence, wait_s)
 
 
 async def _waiting_job(hook: Hook, request: JobRequest) -> Job | None:

@@ -6,7 +6,7 @@ A token is found by its digest, so that neither the comparison nor the database'
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from aiohttp import web
@@ -15,9 +15,11 @@ from jobs.access import Grant, Principal, Role, chat_principal, everywhere
 from jobs.clock import now
 from jobs.database.unit import reader
 from jobs.models import ApiToken
+from jobs.rate import Rate
 from jobs.secrets import write_private
 from jobs.settings import Settings
 from webhooks.problems import HttpProblemError
+from webhooks.rate_limits import RateLimits
 
 ADMIN_NAME = "admin"
 TOKEN_PREFIX = "locutus_"  # noqa: S105 - not a secret: it tells people and scanners what they look at
@@ -56,9 +58,10 @@ class Authenticator:
 
     admin_digest: str
     local: Principal | None = None
+    limits: RateLimits = field(default_factory=RateLimits)
 
     async def principal(self, authorization: str | None) -> Principal:
-        """The asker; raises a 401 problem that says what to send."""
+        """The asker; raises a 401 problem that says what to send, a 429 problem for one that asks too often."""
         if authorization is None:
             return self.local or _refuse("Send a token: Authorization: Bearer TOKEN.")
         scheme, _, token = authorization.partition(" ")
@@ -73,6 +76,8 @@ class Authenticator:
         row = await ApiToken.filter(digest=token_digest).using_db(reader()).first()
         if row is None or (row.expires_at and row.expires_at <= now()):
             return None
+        if row.rate_limit is not None:
+            self.limits.spend(row.name, Rate.parse(row.rate_limit))
         subject = subject_of(row.name)
         bound = await chat_principal(subject)
         return Principal(subject, (Grant(Role.named(row.role)), *bound.grants))

@@ -4,7 +4,6 @@ The body is verified as it came, before anything of it is parsed; what is refuse
 how the job goes (`GET /hooks/{name}/jobs/{id}`): its holder signs the request line in the place of a body.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from jobs.database.group import GroupCommit
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.hook_rules import EVENT, mapped_parameters, matches
-from jobs.hooks import RateLimitedError, Taken, principal_of, require_ready, take
+from jobs.hooks import Taken, principal_of, require_ready, take
 from jobs.models import DELIVERY_ID_LENGTH, Hook, HookDelivery
 from jobs.secrets import SecretUnreadableError, required
 from jobs.view import JobStatus, JobView
@@ -130,11 +129,7 @@ def _is_meant(hook: Hook, delivered: Delivered, body: Mapping[str, Any]) -> bool
 
 
 async def _taken(call: Plain, hook: Hook, delivered: Delivered, parameters: Mapping[str, Any]) -> Taken:
-    try:
-        return await call.request.app[GROUP].unit(partial(take, hook.id, delivered.id, parameters), order=hook.id)
-    except RateLimitedError as error:
-        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
-        raise HttpProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers) from error
+    return await call.request.app[GROUP].unit(partial(take, hook.id, delivered.id, parameters), order=hook.id)
 
 
 def _answer(call: Plain, taken: Taken) -> Answer:

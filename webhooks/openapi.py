@@ -12,6 +12,7 @@ from jobs.events import CATALOGUE, EVENT_MODELS, EventName
 from webhooks.problems import MEDIA_TYPE, Problem
 from webhooks.route import PUBLIC, Route
 
+REFUSALS_OF_A_TOKEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 REFUSALS_OF_A_BODY = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
@@ -107,7 +108,7 @@ def _webhook(name: EventName, schemas: Schemas) -> dict[str, Any]:
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """Every answer there is; what the gateway refuses by itself follows from what the route takes."""
     refusals = {HTTPStatus.SERVICE_UNAVAILABLE}
-    refusals |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} if route.needs != PUBLIC else set()
+    refusals |= set(REFUSALS_OF_A_TOKEN) if route.needs != PUBLIC else set()
     refusals |= {HTTPStatus.NOT_FOUND} if route.variables else set()
     refusals |= {HTTPStatus.UNPROCESSABLE_ENTITY} if route.query or route.request_headers else set()
     refusals |= set(REFUSALS_OF_A_BODY) if route.body else set()

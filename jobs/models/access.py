@@ -9,13 +9,14 @@ from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 
 
 class ApiToken(Model):
-    """A bearer token, known only by its SHA-256 (hex)."""
+    """A bearer token, known only by its SHA-256 (hex). `rate_limit` is as in `60/m`; None: it may ask at any rate."""
 
     id = fields.IntField(primary_key=True)
     name = fields.CharField(max_length=NAME_LENGTH, unique=True)
     digest = fields.CharField(max_length=64, unique=True)
     role = fields.CharField(max_length=16)
     expires_at = fields.DatetimeField(null=True)
+    rate_limit = fields.CharField(max_length=16, null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

@@ -304,3 +304,17 @@ async def test_hosts_show_whether_they_are_heard_of(api):
     assert (nas["name"], nas["silent"], nas["borg_version"], nas["fingerprint"]) == ("nas", False, "1.4.1", "ab" * 8)
     assert (web["name"], web["silent"]) == ("web", True)
     assert (await viewer.get(f"/api/hosts/{nas['id']}")).json == nas
+
+
+async def test_token_that_asks_too_often_is_told_when_to_ask_again(opened_sqlite, aiohttp_client, tmp_path):
+    api = await started(aiohttp_client, application(opened_sqlite, tmp_path))
+    refused = await api.post("/api/tokens", {"name": "ci", "role": "view", "rate_limit": "often"})
+    assert (refused.status, refused.json["field"]) == (422, "rate_limit")
+    made = await api.post("/api/tokens", {"name": "ci", "role": "view", "rate_limit": "2/h"})
+    limited = api.with_token(made.json["token"])
+    assert [(await limited.get("/api/jobs")).status for _ in range(2)] == [200, 200]
+    reply = await limited.get("/api/jobs")
+    assert (reply.status, 1700 < int(reply.headers["Retry-After"]) <= 1800) == (429, True)
+    assert "Ask again in" in reply.json["detail"]
+    await api.put(f"/api/tokens/{made.json['id']}", {"rate_limit": None})
+    assert (await limited.get("/api/jobs")).status == 200

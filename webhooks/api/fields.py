@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from jobs.field_errors import TIME
 from jobs.models import SUBJECT_LENGTH
+from jobs.rate import PATTERN
 from jobs.repository_fields import Channel, RepositoryName
 
 SUBJECT = re.compile(
@@ -17,6 +18,7 @@ SUBJECT = re.compile(
 RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 RoleName = Literal["view", "operate", "administer"]
+RateText = Annotated[str, StringConstraints(pattern=PATTERN), Field(description="So many in a time, as in 60/m")]
 TokenName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
 RepositoryNames = Annotated[list[RepositoryName], Field(min_length=1, max_length=1000)]
 Channels = Annotated[list[Channel], Field(min_length=1, max_length=1000)]

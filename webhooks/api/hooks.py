@@ -14,14 +14,13 @@ from jobs.access import Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.field_errors import field_name, reason
-from jobs.hook_rules import RATE
 from jobs.job_type import JobType
 from jobs.json_pointer import is_pointer
 from jobs.models import Hook
 from jobs.place import find_place
 from jobs.repository_fields import Channel, HostName
 from jobs.types import job_type
-from webhooks.api.fields import Body
+from webhooks.api.fields import Body, RateText
 from webhooks.api.job_kinds import RepositoryReference
 from webhooks.api.made import made
 from webhooks.api.rotation import rotation
@@ -56,7 +55,6 @@ Conditions = Annotated[
     Field(max_length=50),
 ]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_network)]], Field(min_length=1, max_length=100)]
-Rate = Annotated[str, StringConstraints(pattern=RATE)]
 Secret = Annotated[SecretStr, Field(max_length=200)]
 
 
@@ -74,7 +72,7 @@ class _Fields(Body):
     when: Conditions = Field(default_factory=dict)
     coalesce: bool = True
     channel: Channel | None = None
-    rate_limit: Rate | None = None
+    rate_limit: RateText | None = None
     allowed_addresses: Addresses | None = None
     enabled: bool = True
 

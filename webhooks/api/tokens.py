@@ -12,7 +12,7 @@ from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import ApiToken, RoleBinding
-from webhooks.api.fields import Body, Moment, RoleName, TokenName
+from webhooks.api.fields import Body, Moment, RateText, RoleName, TokenName
 from webhooks.api.made import made
 from webhooks.authentication import ADMIN_NAME, digest, new_token, subject_of
 from webhooks.resource import Resource
@@ -20,11 +20,12 @@ from webhooks.route import Answer, Call, Route
 
 
 class NewToken(Body):
-    """A token to make; None: it does not expire."""
+    """A token to make; None: it does not expire, and may ask at any rate."""
 
     name: TokenName
     role: RoleName
     expires_at: Moment | None = None
+    rate_limit: RateText | None = None
 
 
 class TokenChange(Body):
@@ -32,6 +33,7 @@ class TokenChange(Body):
 
     role: RoleName = "view"
     expires_at: Moment | None = None
+    rate_limit: RateText | None = None
 
 
 class TokenAnswer(BaseModel):
@@ -41,6 +43,7 @@ class TokenAnswer(BaseModel):
     name: str
     role: str
     expires_at: datetime | None
+    rate_limit: str | None
     created_at: datetime
 
 
@@ -77,7 +80,7 @@ async def make(call: Call[NewToken, None]) -> Answer:
 
 
 async def alter(call: Call[TokenChange, None]) -> TokenAnswer:
-    """Change role or expiry."""
+    """Change role, expiry or rate limit."""
     return present(await unit(partial(_alter, call)))
 
 
@@ -111,7 +114,7 @@ ROUTES = (
     ),
     TOKENS.reading(),
     Route(
-        "PUT", f"{TOKENS.path}/{{id}}", Role.ADMINISTER, alter, "Changes a token's role or expiry",
+        "PUT", f"{TOKENS.path}/{{id}}", Role.ADMINISTER, alter, "Changes a token's role, expiry or rate limit",
         body=TokenChange, answer=TokenAnswer,
     ),
     TOKENS.removal(),

@@ -1,0 +1,16 @@
+from tortoise import migrations
+from tortoise.migrations import operations as ops
+from tortoise import fields
+
+class Migration(migrations.Migration):
+    dependencies = [('jobs', '0013_remote_repositories')]
+
+    initial = False
+
+    operations = [
+        ops.AddField(
+            model_name='ApiToken',
+            name='rate_limit',
+            field=fields.CharField(null=True, max_length=16),
+        ),
+    ]
