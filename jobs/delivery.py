@@ -19,7 +19,8 @@ from tortoise.expressions import Q
 from tortoise.queryset import QuerySet
 
 from jobs.database.unit import reader, unit
-from jobs.models import Delivery, Subscription
+from jobs.digest import DIGEST
+from jobs.models import Delivery, DeliveryAttempt, Subscription
 
 RETRY_OFFSETS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1
@@ -42,16 +43,32 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one try: the HTTP status (None: no answer), a sentence when it failed, and `Retry-After`."""
+    """What became of one try: the HTTP status (None: there was none), a sentence when it failed, `Retry-After`, and the
+    first of what was answered.
+    """
 
     status: int | None
     error: str | None = None
     retry_after_s: float | None = None
+    text: str | None = None
 
     @property
     def delivered(self) -> bool:
-        """Whether the endpoint took it: any 2xx."""
-        return self.status is not None and 200 <= self.status < 300
+        """Whether it was taken: nothing went wrong, and the status, where there is one, is a 2xx."""
+        return self.error is None and (self.status is None or 200 <= self.status < 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Whom a delivery is for. Each has one try under way at most."""
+
+    subscription_id: int | None
+    channel_id: int | None
+
+
+def endpoint_of(delivery: Delivery) -> Endpoint:
+    """Whom the delivery is for."""
+    return Endpoint(delivery.subscription_id, delivery.notification_channel_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +103,15 @@ def absolute_links(payload: str, base_url: str) -> str:
     return json.dumps({**document, "data": {**document["data"], "logs_url": base_url + path}})
 
 
-async def due(at: datetime, *, limit: int, excluding: Collection[int] = ()) -> list[Delivery]:
-    """The unclaimed deliveries that may be tried now, oldest first, with their subscriptions; not of those excluded."""
+async def due(at: datetime, *, limit: int, excluding: Collection[Endpoint] = ()) -> list[Delivery]:
+    """The unclaimed deliveries that may be tried now, oldest first, with whom they are for; not for those excluded."""
     rows = _sendable().filter(_unclaimed(at), _is_due(at))
-    if excluding:
-        rows = rows.filter(subscription_id__not_in=list(excluding))
-    return await rows.order_by("due_at", "id").limit(limit).select_related("subscription")
+    if subscriptions := [each.subscription_id for each in excluding if each.subscription_id]:
+        rows = rows.filter(Q(subscription_id__isnull=True) | Q(subscription_id__not_in=subscriptions))
+    if channels := [each.channel_id for each in excluding if each.channel_id]:
+        rows = rows.filter(Q(notification_channel_id__isnull=True) | Q(notification_channel_id__not_in=channels))
+    rows = rows.order_by("due_at", "id").limit(limit)
+    return await rows.select_related("subscription", "notification_channel")
 
 
 async def next_due(at: datetime) -> datetime | None:
@@ -107,6 +127,8 @@ async def claim(delivery: Delivery, at: datetime, lease: timedelta, base_url: st
     """
     payload = absolute_links(delivery.payload, base_url)
     unchanged = Delivery.filter(_unclaimed(at), id=delivery.id, state=DeliveryState.WAITING, due_at=delivery.due_at)
+    if delivery.event == DIGEST:  # it may have grown since it was read
+        unchanged = unchanged.filter(payload=delivery.payload)
     taken = await unit(partial(_update, unchanged, claimed_until=at + lease, payload=payload))
     return Claim(delivery, at + lease, payload.encode()) if taken else None
 
@@ -119,11 +141,14 @@ async def record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> D
 async def replay(delivery_id: int, at: datetime) -> bool:
     """Inside a unit: have an ended delivery sent anew under its `webhook_id`; False when there is none that ended."""
     ended = Delivery.filter(id=delivery_id, state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD])
-    return bool(await ended.update(state=DeliveryState.WAITING, attempts=0, due_at=at, claimed_until=None))
+    again = {"state": DeliveryState.WAITING, "attempts": 0, "held": False, "due_at": at, "claimed_until": None}
+    return bool(await ended.update(**again))
 
 
 async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:
     attempts = claim.delivery.attempts + 1
+    noted: dict[str, Any] = {"status": answer.status, "error": answer.error, "answer": answer.text}
+    await DeliveryAttempt.create(delivery_id=claim.delivery.id, at=at, **noted)
     waiting = Delivery.filter(id=claim.delivery.id, state=DeliveryState.WAITING)
     tried: dict[str, Any] = {
         "attempts": attempts,
@@ -139,7 +164,7 @@ async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> 
     ours = waiting.filter(claimed_until=claim.until)
     if not await ours.update(state=state, due_at=at + (delay or timedelta()), **tried):
         return None
-    if answer.status == GONE:
+    if answer.status == GONE and claim.delivery.subscription_id:
         await _switch_off(claim.delivery, at)
     return state
 
@@ -159,7 +184,8 @@ async def _update(rows: QuerySet[Delivery], **values: Any) -> int:
 
 
 def _sendable() -> QuerySet[Delivery]:
-    return Delivery.filter(state=DeliveryState.WAITING, subscription__enabled=True).using_db(reader())
+    wanted = Q(subscription__enabled=True) | Q(notification_channel__enabled=True)
+    return Delivery.filter(wanted, state=DeliveryState.WAITING).using_db(reader())
 
 
 def _unclaimed(at: datetime) -> Q:
@@ -167,5 +193,5 @@ def _unclaimed(at: datetime) -> Q:
 
 
 def _is_due(at: datetime) -> Q:
-    """The first try is due from the start, whatever the clock says now."""
-    return Q(attempts=0) | Q(due_at__lte=at) | Q(due_at__gt=at + LONGEST_DELAY)
+    """The first try is due from the start, whatever the clock says now, unless it is held back on purpose."""
+    return Q(attempts=0, held=False) | Q(due_at__lte=at) | Q(due_at__gt=at + LONGEST_DELAY)

@@ -12,7 +12,7 @@ from jobs.access import Principal, Role
 from jobs.database.unit import after_commit, unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from jobs.lanes import lane_at
-from jobs.models import Hook, Host, Job, Repository, RoleBinding, Subscription
+from jobs.models import Hook, Host, Job, NotificationChannel, Repository, RoleBinding, Subscription
 from jobs.remote_fields import follow_move, require_ssh, trusted_key
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, RepositoryChange, archive_glob_of, lane_of
 from jobs.secrets import seal
@@ -125,10 +125,11 @@ async def _rename_in_lists(name: str, new_name: str | None) -> dict[str, list[in
             touched.append(row.id)
             row.repositories = _renamed(names, name, new_name)
             await (row.save(update_fields=["repositories"]) if row.repositories else row.delete())
-    for subscription in await Subscription.filter(repositories__isnull=False).order_by("id").select_for_update():
-        if name in (names := subscription.repositories or []):
-            subscription.repositories = _renamed(names, name, new_name)
-            await subscription.save(update_fields=["repositories"])
+    for table in (Subscription, NotificationChannel):
+        for listener in await table.filter(repositories__isnull=False).order_by("id").select_for_update():
+            if name in (names := listener.repositories or []):
+                listener.repositories = _renamed(names, name, new_name)
+                await listener.save(update_fields=["repositories"])
     await Hook.filter(repository_name=name).update(repository_name=new_name)
     return {"role_bindings": touched} if touched else {}
 

@@ -13,7 +13,9 @@ from jobs.repository_fields import AbsolutePath, Age, Channel
 from jobs.schedule.fields import ZoneName
 from jobs.types import JOB_TYPES
 
-Notify = Annotated[bool, Field(description="Takes effect with the notification channels.")]
+NOTIFY_ON = "notify_on_"
+
+Notify = Annotated[bool, Field(description="For notification channels that name no events of their own.")]
 
 
 class RuntimeSettings(BaseModel):
@@ -28,7 +30,15 @@ class RuntimeSettings(BaseModel):
     notify_on_restore_failure: Notify = True
     notify_on_check_success: Notify = False
     notify_on_check_failure: Notify = True
+    notify_on_compact_success: Notify = False
+    notify_on_compact_failure: Notify = True
+    notify_on_prune_success: Notify = False
+    notify_on_prune_failure: Notify = True
+    notify_on_package_success: Notify = False
+    notify_on_package_failure: Notify = True
     notify_on_schedule_failure: Notify = True
+    notify_on_backup_overdue: Notify = True
+    notify_on_host_silent: Notify = True
     default_channel: Channel | None = None
     """Where a job's thread opens when neither request nor repository names a channel."""
     default_timezone: ZoneName = "UTC"
@@ -60,6 +70,12 @@ class RuntimeSettings(BaseModel):
             package_allowlist=tuple(self.package_allowlist),
             package_installs_per_hour=self.package_installs_per_hour,
         )
+
+    @property
+    def notified(self) -> frozenset[str]:
+        """The switches that are on, such as `backup_failure`."""
+        on = (name for name in type(self).model_fields if name.startswith(NOTIFY_ON) and getattr(self, name))
+        return frozenset(name.removeprefix(NOTIFY_ON) for name in on)
 
 
 async def load() -> RuntimeSettings:

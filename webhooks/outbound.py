@@ -1,8 +1,12 @@
 """One try of one outbound webhook: signed, to a public address, no redirect followed, and an answer in all cases."""
 
+import asyncio
 import math
 import os
 import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -17,6 +21,8 @@ from webhooks.signatures.signing import UnusableSecretError, signature
 
 CONCURRENCY = 20
 TIMEOUT_S = 20.0
+ANSWER_BYTES, ANSWER_TIMEOUT_S = 1000, 2.0
+"""How much of an answer is kept, and how long it may take to come: its status is known by then."""
 USER_AGENT = "Locutus"
 NO_HOST = "the endpoint"
 SENTENCES: tuple[tuple[type[Exception], str], ...] = (
@@ -66,19 +72,35 @@ class WebhookSender:
         await self._resolver.close()
 
     async def send(self, url: str, secret: str, webhook_id: str, timestamp: datetime, body: bytes) -> Answer:
-        """Try once, at `timestamp`; never raises for what the endpoint or the network does.
-
-        Only the answer's status and `Retry-After` count: its body is not read. The error names the URL's host alone, as
-        the rest of a URL may be a secret.
-        """
+        """Try a webhook once, at `timestamp`; never raises for what the endpoint or the network does."""
         try:
             headers = _headers(webhook_id, timestamp, signature(secret, webhook_id, timestamp, body))
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                return _answer(_host(url), response, timestamp)
         except UnusableSecretError as error:
             return Answer(None, str(error))
+        return await self.post(url, body, headers, timestamp)
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], at: datetime) -> Answer:
+        """Post once, at a moment; never raises for what the endpoint or the network does.
+
+        The answer's status and `Retry-After` count; of its body the first bytes are kept for people. The error names
+        the URL's host alone, as the rest of a URL may be a secret.
+        """
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                answer = _answer(_host(url), response, at)
+                return replace(answer, text=await _beginning(response))
         except (aiohttp.ClientError, OSError) as error:
             return Answer(None, _sentence(_host(url), error))
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str | None:
+    """The answer's first bytes as a text, of one that goes on and on as of any other; None where there are none."""
+    read = b""
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            while len(read) < ANSWER_BYTES and (piece := await response.content.read(ANSWER_BYTES - len(read))):
+                read += piece
+    return read.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 
 
 def retry_after_s(header: str | None, at: datetime) -> float | None:
@@ -100,6 +122,7 @@ def _seconds_until(date: str, at: datetime) -> float:
 
 def _headers(webhook_id: str, timestamp: datetime, signed: str) -> dict[str, str]:
     return {
+        "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": USER_AGENT,
         "webhook-id": webhook_id,

@@ -1,22 +1,24 @@
-"""Sends completion webhooks, as long as it is left to run.
+"""Sends webhooks and notifications out of the outbox, as long as it is left to run.
 
 It looks at what is due, whoever said so: the bell, the end of a try and the clock only make it look sooner. Each
-subscription has one try under way at most, so that what one endpoint does reaches no other.
+endpoint has one try under way at most, so that what one does reaches no other.
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 
 from jobs import clock, delivery
-from jobs.delivery import Answer, Claim
-from jobs.models import Delivery, Subscription
+from jobs.delivery import Answer, Claim, Endpoint, endpoint_of
+from jobs.models import Delivery, NotificationChannel, Subscription
 from jobs.queue import Ear, current_queue
 from jobs.secrets import SecretBox, SecretUnreadableError
+from webhooks.notifier import Notifier
 from webhooks.outbound import CONCURRENCY, TIMEOUT_S, WebhookSender
 
 T = TypeVar("T")
@@ -42,11 +44,12 @@ class Deliveries:
         chance: random.Random | None = None,
     ) -> None:
         self._sender = sender
+        self._notifier = Notifier(sender)
         self._box = box
         self._base_url = base_url
         self._now = now
         self._chance = chance or random.SystemRandom()
-        self._busy: set[int] = set()
+        self._busy: set[Endpoint] = set()
 
     async def run(self) -> None:
         """Deliver until cancelled. A call under way is then given up: its claim runs out and the next worker sends it.
@@ -66,8 +69,8 @@ class Deliveries:
             if not page:
                 break
             for row in page:
-                if row.subscription_id not in self._busy:
-                    self._busy.add(row.subscription_id)
+                if endpoint_of(row) not in self._busy:
+                    self._busy.add(endpoint_of(row))
                     tries.create_task(self._try(row, ear))
         at = self._now()
         following = await delivery.next_due(at)
@@ -77,7 +80,7 @@ class Deliveries:
         try:
             await self._survive(self._deliver(row), delivery_id=row.id, job_id=row.job_id)
         finally:
-            self._busy.discard(row.subscription_id)
+            self._busy.discard(endpoint_of(row))
             ear.rung.set()
 
     async def _deliver(self, row: Delivery) -> None:
@@ -87,7 +90,7 @@ class Deliveries:
         answer = await self._send(claim)
         state = await delivery.record(claim, answer, self._now(), self._chance.uniform(-1, 1))
         _log.info(
-            "webhook_tried",
+            "delivery_tried",
             delivery_id=row.id,
             job_id=row.job_id,
             status=answer.status,
@@ -96,13 +99,22 @@ class Deliveries:
         )
 
     async def _send(self, claim: Claim) -> Answer:
-        subscription: Subscription = claim.delivery.subscription
-        stored = (subscription.secret, subscription.second_secret)
+        subscription, channel = claim.delivery.subscription, claim.delivery.notification_channel
         try:
-            secret = " ".join(self._box.decrypt(each) for each in stored if each)
+            if subscription is not None:
+                return await self._send_webhook(claim, subscription)
+            return await self._notify(claim, cast("NotificationChannel", channel))
         except SecretUnreadableError as error:
             return Answer(None, str(error))
+
+    async def _send_webhook(self, claim: Claim, subscription: Subscription) -> Answer:
+        stored = (subscription.secret, subscription.second_secret)
+        secret = " ".join(self._box.decrypt(each) for each in stored if each)
         return await self._sender.send(subscription.url, secret, claim.delivery.webhook_id, self._now(), claim.body)
+
+    async def _notify(self, claim: Claim, channel: NotificationChannel) -> Answer:
+        url = self._box.decrypt(channel.url)
+        return await self._notifier.send(url, json.loads(claim.body), self._now())
 
     async def _survive(self, work: Awaitable[T], **about: int | None) -> T | None:
         try:

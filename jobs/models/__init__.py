@@ -18,7 +18,7 @@ from jobs.models.repositories import Archive, Repository
 from jobs.models.schedules import ScheduledJob, ScheduledRun
 from jobs.models.settings import Setting
 from jobs.models.templates import Template
-from jobs.models.webhooks import Delivery, Subscription
+from jobs.models.webhooks import Delivery, DeliveryAttempt, NotificationChannel, Subscription
 
 __all__ = [
     "DELIVERY_ID_LENGTH",
@@ -31,6 +31,7 @@ __all__ = [
     "Confirmation",
     "ConsoleMessage",
     "Delivery",
+    "DeliveryAttempt",
     "EventEntry",
     "Hook",
     "HookDelivery",
@@ -38,6 +39,7 @@ __all__ = [
     "Job",
     "Lease",
     "LogChunk",
+    "NotificationChannel",
     "Package",
     "Repository",
     "RoleBinding",

@@ -248,7 +248,7 @@ async def test_failed_try_is_logged_with_its_reason(api):
             await Deliveries(sender, SecretBox(SECRET_KEY), "")._deliver(
                 await Delivery.get().select_related("subscription")
             )
-    (line,) = [entry for entry in logs if entry["event"] == "webhook_tried"]
+    (line,) = [entry for entry in logs if entry["event"] == "delivery_tried"]
     assert "nas.invalid" in line["error"]
     assert "/token" not in line["error"]
 
@@ -289,8 +289,8 @@ async def test_settings_can_be_sent_back_as_they_were_answered(api):
 
 def test_settings_that_wait_for_a_feature_say_so():
     described = RuntimeSettings.model_json_schema()["properties"]
-    waiting = {name for name in described if name.startswith(("notify_", "retention_", "package_installs"))}
-    assert len(waiting) == 10
+    waiting = {name for name in described if name.startswith(("retention_", "package_installs"))}
+    assert len(waiting) == 2
     assert not [name for name in waiting if "Takes effect with" not in described[name]["description"]]
 
 
