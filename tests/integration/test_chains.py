@@ -24,6 +24,7 @@ from jobs.submit import JobRequest, retry, submit, submit_or_ask
 from jobs.types import job_type
 from jobs.view import JobStatus, Progress, RemovedArchive
 from tests.fakes.instance import ADMIN, instance, repository_row, settings_for
+from tests.fakes.slack import FakeSlack
 from worker.ending import Conclusion
 from worker.following import Following
 from worker.recording import _end_job
@@ -63,35 +64,48 @@ async def step_after(job):
 
 async def test_prune_and_compact_follow_a_backup_in_its_thread(tmp_path, sqlite_url, redis_url):
     (tmp_path / "sources").mkdir()
-    async with instance(settings_for(tmp_path, sqlite_url, redis_url)) as running:
-        template = "{repository}-{job}"
-        await running.add_repository(
-            "photos", tmp_path / "repo", [tmp_path / "sources"], archive_name_template=template
-        )
-        for _ in range(2):
-            (tmp_path / "sources" / "noise").write_bytes(os.urandom(500_000))
-            body = {"repository": "photos", **KEPT, "archive_name_template": "{repository}-nightly-{job}"}
-            status, started = await running.call("POST", "/api/backup/run", json=body)
-            assert status == 202, started
-            first = started["job_id"]
-            await running.until(first, lambda job: job.completed_at is not None)
-            for _step in CHAIN:
-                last = await Job.all().order_by("-id").first()
-                await running.ended(last.id)
-        jobs = await Job.filter(parent_id=first).order_by("id")
-        assert [(job.kind, job.status) for job in jobs] == [("prune", "completed"), ("compact", "completed")]
-        assert [archive.name for archive in await Archive.all()] == [f"photos-nightly-{first}"]
+    async with FakeSlack(channels=("C1",)) as slack:
+        slack_is_on = {"slack_bot_token": slack.token, "slack_api_url": slack.base_url}
+        async with instance(settings_for(tmp_path, sqlite_url, redis_url, **slack_is_on)) as running:
+            await running.add_repository("photos", tmp_path / "repo", [tmp_path / "sources"])
+            for _ in range(2):
+                (tmp_path / "sources" / "noise").write_bytes(os.urandom(500_000))
+                chain = await chain_of(running, f"slack:{slack.team}:C1")
+            first, prune, compact = chain
+            assert [(job.kind, job.status) for job in chain[1:]] == [("prune", "completed"), ("compact", "completed")]
+            assert {job.parent_id for job in chain[1:]} == {first.id}
+            assert [archive.name for archive in await Archive.all()] == [f"photos-nightly-{first.id}"]
+            await until_settled(*(job.id for job in chain))
 
-        await until_settled(first, *(job.id for job in jobs))
-        card = await ConsoleMessage.get(job_id=first, part="card")
-        replies = await ConsoleMessage.filter(thread_id=card.id).order_by("id")
-        assert [(reply.job_id, reply.part) for reply in replies] == [
-            (number, "progress") for number in (first, jobs[0].id, jobs[1].id)
-        ]
-        chain = next(field["value"] for field in card.content["fields"] if field["name"] == "Then")
-        assert chain == f"prune #{jobs[0].id} completed, compact #{jobs[1].id} completed"
-        told = await EventEntry.filter(type="job.completed", job_id__in=[first, *(job.id for job in jobs)])
-        assert len(told) == 3
+            steps = f"prune #{prune.id} completed, compact #{compact.id} completed"
+            card = await ConsoleMessage.get(job_id=first.id, part="card")
+            assert [field["value"] for field in card.content["fields"] if field["name"] == "Then"] == [steps]
+            replies = await ConsoleMessage.filter(thread_id=card.id).order_by("id")
+            in_thread = [(job.id, "progress") for job in chain]
+            assert [(reply.job_id, reply.part) for reply in replies] == in_thread
+            posted = {
+                (m.metadata["event_payload"]["job_id"], m.metadata["event_payload"]["part"]): m
+                for m in slack.messages["C1"]
+            }
+            root = posted[first.id, "card"]
+            assert steps in root.text
+            assert [key for key, message in posted.items() if message.thread_ts == root.ts] == in_thread
+            told = await EventEntry.filter(type="job.completed", job_id__in=[job.id for job in chain])
+            assert len(told) == len(chain)
+
+
+async def chain_of(running, channel):
+    """The jobs of a backup that a prune and a compact follow, once all have ended."""
+    template = "{repository}-nightly-{job}"
+    body = {"repository": "photos", "channel": channel, **KEPT, "archive_name_template": template}
+    status, started = await running.call("POST", "/api/backup/run", json=body)
+    assert status == 202, started
+    jobs = [await running.ended(started["job_id"])]
+    for _step in CHAIN:
+        step = await Job.filter(parent_id=jobs[0].id).order_by("-id").first()
+        assert step is not None
+        jobs.append(await running.ended(step.id))
+    return jobs
 
 
 async def until_settled(*job_ids):
