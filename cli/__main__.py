@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from cli import repo_ssh  # noqa: F401 - adds its commands to `repo`
+from cli import repo_key_export, repo_ssh  # noqa: F401 - they add their commands to `repo`
 from cli.audit import audit
 from cli.chat import chat
 from cli.confirmations import confirmations

@@ -10,7 +10,8 @@ import typer
 from bot import wording
 from cli.api_client import Api, api, segment
 from cli.jobs import awaited, exit_unless_completed, show_end
-from cli.output import NOTHING, AsJson, command, fail, moment, say, say_json, table
+from cli.output import NOTHING, AsJson, command, fail, moment, note, say, say_json, table
+from jobs.key_export import reminder
 from jobs.settings import load_settings
 from jobs.view import JobStatus
 
@@ -92,6 +93,9 @@ async def list_repositories(*, as_json: AsJson = False) -> None:
     ]
     titles = ("Name", "Host", "Location", "Last backup", "Archives", "Size")
     table(titles, rows, "There is no repository yet. `locutus repo add NAME LOCATION --source PATH` adds one.")
+    for row in found:
+        if row["key_export_due"]:
+            note(reminder(row["name"]))
 
 
 @repo.command()

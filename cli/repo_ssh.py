@@ -1,4 +1,4 @@
-"""`locutus repo key` and `repo trust`: what a server must know of us, and we of it."""
+"""`locutus repo key`, `repo trust` and `repo accept`: what a server must know of us, and what we take it for."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ import typer
 from cli.api_client import api, segment
 from cli.output import AsJson, command, fail, note, say, say_json, stdout
 from cli.repo import PATH, Name, repo
+from jobs.borg.environment import Question
 from jobs.settings import load_settings
 from jobs.ssh import HostKeyOffer, ssh_place
 from worker.ssh_files import SshUnpreparedError, scan
@@ -43,6 +44,25 @@ async def trust(
         say_json(changed)
     else:
         say(f"The server of {name} is trusted by {changed['host_key']}.")
+
+
+@repo.command()
+@command
+async def accept(
+    name: Name,
+    question: Annotated[
+        Question, typer.Argument(help="relocated: it was moved on purpose; unencrypted: it is to be so.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Answer yes to what borg asks about a repository."""
+    async with api(load_settings()) as client:
+        changed = await client.post(f"{PATH}/{segment(name)}/accept", {"question": question.value})
+    if as_json:
+        say_json(changed)
+    else:
+        say(f"Repository {name} at {changed['location']} is accepted as {question.value}.")
 
 
 async def _confirmed(location: str) -> str:

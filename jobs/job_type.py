@@ -218,6 +218,8 @@ class JobType(ABC):
     """Whether its output is the list of all archives (`jobs.borg.archive_list`); `read_result` gets none of it."""
     reads_archive: ClassVar[bool] = False
     """Whether it works on one archive, which its parameter `archive_id` names; the run has its name."""
+    breaks_lock: ClassVar[bool] = False
+    """Whether it breaks the repository's lock: the worker first makes sure that nobody holds it any more."""
     done_at: ClassVar[str | None] = None
     """The repository's column that keeps when this was last done; a success sets it to the time of its end."""
     followed_by: ClassVar[frozenset[str]] = frozenset()

@@ -55,6 +55,9 @@ async def add(asker: Asker, new: NewRepository, *, default_host: str) -> Added:
     }
     columns |= _passphrase_columns(_sources(new))
     require_ssh(new.location, columns)
+    # Who says that it is not encrypted has answered what borg would ask; a new one is known to borg from its start.
+    columns["accepted_location"] = new.location  # who adds it says where it is
+    columns["accepts_unencrypted"] = new.encryption == "none" or new.init
     columns["host_key"] = new.host_key or await trusted_key(new.location)
     return await _named_once(new.name, partial(_create, asker, columns, init=new.init))
 
@@ -83,7 +86,7 @@ async def _create(asker: Asker, columns: Mapping[str, Any], *, init: bool) -> Ad
 
 
 async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) -> Repository:
-    row = await _locked(repository_id)
+    row = await locked(repository_id)
     given = {name: value for name, value in wanted.given().items() if name not in PASSPHRASE_SOURCES}
     moved = sorted(name for name in WHERE_IT_IS & given.keys() if given[name] != getattr(row, name))
     if moved:
@@ -96,6 +99,7 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
     await follow_move(row, before, given)
     if lane_of(row.location, row.host) != old_place:
         row.borg_id, row.lane = None, await lane_at(row.location, row.host)
+        row.accepts_unencrypted = given.get("encryption") == "none"
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
     if wanted.passphrase is not None:
         await _seal(row)
@@ -106,7 +110,7 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
 
 
 async def _remove(asker: Asker, repository_id: int) -> None:
-    row = await _locked(repository_id)
+    row = await locked(repository_id)
     await _idle(row, "it can't be removed")
     touched = await _rename_in_lists(row.name, None)
     await row.delete()
@@ -143,7 +147,8 @@ async def _record(asker: Asker, verb: str, row: Repository, **detail: Any) -> No
     await audit.record(asker.principal, f"repository.{verb}", origin=asker.origin, target=row.name, **detail)
 
 
-async def _locked(repository_id: int) -> Repository:
+async def locked(repository_id: int) -> Repository:
+    """Inside a unit: the row, until its end nobody else's to change; raises `NotFoundError`."""
     # A job that is being accepted meanwhile holds a key lock on this row (PostgreSQL): one of the two waits.
     row = await Repository.filter(id=repository_id).select_for_update().first()
     if row is None:

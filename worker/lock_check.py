@@ -7,6 +7,7 @@ from jobs.borg.outcome import Verdict
 from jobs.models import Repository
 from jobs.settings import Settings
 from worker.ask_borg import Bounds, ask_borg, outcome_of
+from worker.lock_holders import described
 
 LOCK_WAIT_S = 3
 """A `borg serve` whose client was ended needs a moment to give its lock back."""
@@ -39,16 +40,16 @@ async def check_lock(settings: Settings, repository: Repository) -> LockReport:
     if outcome.verdict in {Verdict.SUCCESS, Verdict.WARNING}:
         return LockReport("The repository is not locked.")
     if outcome.code == "repository_locked":
-        return LockReport(_locked(repository), locked=True)
+        return LockReport(_locked(repository, await described(settings, repository)), locked=True)
     if outcome.code == "repository_missing":
         return LockReport(harmless(f"There is no repository at {repository.location}."))
     return _unknown(outcome.sentence or "borg failed.")
 
 
-def _locked(repository: Repository) -> str:
+def _locked(repository: Repository, holders: str) -> str:
     return harmless(
-        f"The repository {repository.name} is still locked. borg clears a lock that a dead process of this host left; "
-        "this one is held by a process that lives, or was left on another host. See who holds it before you break it."
+        f"The repository {repository.name} is still locked. {holders} borg itself clears a lock that a dead process of "
+        "this host left. See who holds it before you break it."
     )
 
 

@@ -18,6 +18,7 @@ from jobs.types import job_type
 from jobs.view import JobStatus
 from worker.borg_access import BorgAccess, borg_access
 from worker.borg_version import known_borg_version
+from worker.lock_holders import Life, described, held_by
 from worker.passphrase import PassphraseUnavailableError, passphrase_of
 from worker.programs import BORG, command_of
 from worker.run_directory import RunSpecification
@@ -60,6 +61,8 @@ async def prepare(job: Job, settings: Settings, key: HostKey) -> Preparation:
     header = _header(job, kind, run.target, argv, settings)
     secret = await _secret(repository, key, header)
     await _ready(settings, repository, header)
+    if kind.breaks_lock and repository is not None:
+        await _require_abandoned(job, settings, repository, header)
     specification = _specification(job, kind, run, argv)
     await _require_claim(job)
     return Preparation(
@@ -89,6 +92,19 @@ async def _ready(settings: Settings, repository: Repository | None, header: str)
             await prepare_ssh(settings, repository)
     except SshUnpreparedError as error:
         raise CannotPrepareError(error.code, str(error), header) from error
+
+
+async def _require_abandoned(job: Job, settings: Settings, repository: Repository, header: str) -> None:
+    """That whoever holds the lock is dead, unless the asker answers for that."""
+    held = await held_by(settings, repository)
+    if job.parameters.get("override") or (held is not None and all(each.life is Life.DEAD for each in held)):
+        return
+    holders = await described(settings, repository)
+    sentence = (
+        f"The lock of {repository.name} was not broken, as its holder may live. {holders} If nobody uses the "
+        f"repository, say why: `/backup unlock {repository.name} --override REASON`."
+    )
+    raise CannotPrepareError("lock_holder_may_live", sentence, header)
 
 
 async def _secret(repository: Repository | None, key: HostKey, header: str) -> bytes | None:

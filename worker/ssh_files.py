@@ -26,6 +26,10 @@ class SshUnpreparedError(Exception):
         self.code = code
 
 
+class UnreachableError(SshUnpreparedError):
+    """No ssh server answers, which may pass by itself."""
+
+
 async def prepare_ssh(settings: Settings, repository: Repository) -> None:
     """See to the key and to the server's, where the repository is behind ssh; raises `SshUnpreparedError`."""
     if place := ssh_place(repository.location):
@@ -81,7 +85,10 @@ async def pin(settings: Settings, repository: Repository, place: SshPlace) -> No
     known_hosts = _known_hosts(settings, repository)
     if await asyncio.to_thread(_pins, known_hosts, repository.host_key):
         return
-    offered = await scan(place)
+    try:
+        offered = await scan(place)
+    except UnreachableError:
+        return  # the run finds that too, and is then tried again
     if not repository.host_key:
         raise _unconfirmed(repository, place, offered)
     pinned = [offer for offer in offered if offer.fingerprint == repository.host_key]
@@ -91,13 +98,13 @@ async def pin(settings: Settings, repository: Repository, place: SshPlace) -> No
 
 
 async def scan(place: SshPlace) -> tuple[HostKeyOffer, ...]:
-    """The keys that the server offers; raises `SshUnpreparedError` where it can't be reached."""
+    """The keys that the server offers; raises `UnreachableError`."""
     host = place.host.strip("[]")
     reply = await _run("ssh-keyscan", "-T", "10", "-p", str(place.port), "--", host)
     found = offers(reply or "")
     if not found:
         sentence = f"No ssh server answers at {place.host}, port {place.port}. Check the network and that it runs."
-        raise SshUnpreparedError("connection_lost", sentence)
+        raise UnreachableError("connection_lost", sentence)
     return found
 
 

@@ -11,6 +11,7 @@ from bot.commands.overdue import overdue_lines
 from jobs.access import Role
 from jobs.command_words import Positional, WordType
 from jobs.database.unit import reader
+from jobs.key_export import is_due, reminder
 from jobs.log_store import tail
 from jobs.models import Job, Repository
 from jobs.view import JobStatus, Standing
@@ -77,7 +78,8 @@ async def _logs(asker: Asker, values: Values) -> Answer:
 
 def _repository_line(repository: Repository) -> str:
     last = wording.moment(repository.last_backup) if repository.last_backup else "never"
-    return f"{repository.name} on {repository.host}, last backup {last}"
+    due = f". {reminder(repository.name)}" if is_due(repository) else ""
+    return f"{repository.name} on {repository.host}, last backup {last}{due}"
 
 
 def _job_line(job: Job, standing: Standing | None = None) -> str:

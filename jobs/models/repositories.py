@@ -15,6 +15,8 @@ class Repository(Model):
 
     Behind ssh: `ssh_key` is the path of a private key that was given, `host_key` the fingerprint by which
     the server is trusted, `upload_ratelimit` KiB/s.
+
+    `accepted_location` and `accepts_unencrypted` are what people have answered of borg's questions.
     """
 
     id = fields.IntField(primary_key=True)
@@ -35,6 +37,9 @@ class Repository(Model):
     host_key = fields.CharField(max_length=64, null=True)
     remote_path = fields.TextField(null=True)
     upload_ratelimit = fields.IntField(null=True)
+    accepted_location = fields.TextField(null=True)
+    accepts_unencrypted = fields.BooleanField(default=True, db_default=True)
+    key_exported_at = fields.DatetimeField(null=True)
     archive_name_template = fields.CharField(max_length=255)
     archive_glob = fields.CharField(max_length=255)
     borg_id = fields.CharField(max_length=64, null=True)

@@ -11,6 +11,7 @@ from jobs.types.prune import Prune
 from jobs.types.repository_init import RepositoryInit
 from jobs.types.restore import Restore
 from jobs.types.third_party import third_party_types
+from jobs.types.unlock import Unlock
 
 _OWN: tuple[JobType, ...] = (
     Backup(),
@@ -21,6 +22,7 @@ _OWN: tuple[JobType, ...] = (
     ListArchives(),
     RepositoryInit(),
     PackageInstall(),
+    Unlock(),
 )
 JOB_TYPES: dict[str, JobType] = {kind.kind: kind for kind in _OWN}
 JOB_TYPES |= {kind.kind: kind for kind in third_party_types(JOB_TYPES)}

@@ -29,6 +29,8 @@ class RepositoryInit(JobType):
         return progress
 
     def read_result(self, run: Run, stdout: bytes, seen: Progress) -> Result:
-        """Nothing but that it is done."""
-        del run, stdout, seen
-        return Result(Progress(progress_percent=100.0))
+        """What to do next, where there is a key."""
+        del stdout, seen
+        name = run.target.name
+        export = None if run.target.encryption == "none" else f"Export its key now: `locutus repo key-export {name}`."
+        return Result(Progress(progress_percent=100.0, progress_message=export))

@@ -47,6 +47,7 @@ async def test_added_repository_is_answered_whole_with_its_defaults(api):
         "passphrase_from": None, "passphrase_file": None, "archive_glob": "photos-*",
         "archive_name_template": "{repository}-{utcnow:%Y-%m-%dT%H:%M:%S}", "last_backup": None, "last_check": None,
         "last_compact": None, "last_prune": None, "archives": 0, "size": None, "init_job_id": None,
+        "key_exported_at": None, "key_export_due": False,
         "ssh_key": None, "ssh_public_key": None, "host_key": None, "remote_path": None, "upload_ratelimit": None,
         "check_interval_days": None, "check_max_duration": None, "expected_every": None, "overdue_since": None,
         "overdue_snoozed_until": None, "overdue_acknowledged_by": None,

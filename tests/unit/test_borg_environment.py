@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.borg.environment import environment
+from jobs.borg.environment import Question, environment
 
 WORKER = {
     "PATH": "/usr/bin",
@@ -44,3 +44,14 @@ def test_plain_repository_is_only_trusted_where_no_passphrase_was_given(given, a
 def test_times_exit_codes_and_names_are_the_same_everywhere():
     built = environment(WORKER, base_dir=None, passphrase_given=True)
     assert (built["TZ"], built["LC_ALL"], built["BORG_EXIT_CODES"]) == ("UTC", "C.UTF-8", "modern")
+
+
+def test_questions_are_answered_yes_only_where_a_person_did():
+    variables = {
+        Question.RELOCATED: "BORG_RELOCATED_REPO_ACCESS_IS_OK",
+        Question.UNENCRYPTED: "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK",
+    }
+    for accepted in ((), (Question.RELOCATED,), (Question.UNENCRYPTED,), tuple(Question)):
+        built = environment({}, base_dir=None, passphrase_given=False, accepted=accepted)
+        assert {question for question, name in variables.items() if built[name] == "yes"} == {*accepted}
+        assert {built[name] for name in variables.values()} <= {"yes", "no"}

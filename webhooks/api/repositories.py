@@ -5,12 +5,15 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from tortoise.functions import Count
 
 from jobs.access import Role
+from jobs.borg.environment import Question
+from jobs.borg_questions import accept
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
+from jobs.key_export import is_due
 from jobs.models import Archive, Repository
 from jobs.remote_fields import authorized_keys
 from jobs.repositories import Asker, add, change, remove
@@ -21,7 +24,7 @@ from webhooks.route import Answer, Call, Plain, Route
 from webhooks.visibility import limited_to
 
 COLLECTION, ONE = "/api/repositories", "/api/repositories/{repo}"
-DERIVED = frozenset({"archives", "passphrase_from", "init_job_id"})
+DERIVED = frozenset({"key_export_due", "archives", "passphrase_from", "init_job_id"})
 
 
 class RepositoryAnswer(BaseModel):
@@ -43,6 +46,8 @@ class RepositoryAnswer(BaseModel):
     ssh_key: str | None
     ssh_public_key: str | None
     host_key: str | None
+    key_exported_at: datetime | None
+    key_export_due: bool
     remote_path: str | None
     upload_ratelimit: int | None
     archive_name_template: str
@@ -75,7 +80,7 @@ async def present(rows: Sequence[Repository]) -> list[RepositoryAnswer]:
 def _answer(row: Repository, archives: int) -> RepositoryAnswer:
     columns = {name: getattr(row, name) for name in RepositoryAnswer.model_fields.keys() - DERIVED}
     source = next((name for name in PASSPHRASE_SOURCES if getattr(row, name)), None)
-    return RepositoryAnswer(**columns, archives=archives, passphrase_from=source)
+    return RepositoryAnswer(**columns, archives=archives, passphrase_from=source, key_export_due=is_due(row))
 
 
 async def find(call: Call[Any, Any]) -> Repository:
@@ -113,6 +118,19 @@ async def change_repository(call: Call[RepositoryChange, None]) -> RepositoryAns
     """Change the fields given."""
     changed = await change(_asker(call), await find(call), call.body)
     return (await present([changed]))[0]
+
+
+class Acceptance(BaseModel):
+    """A question of borg's that is answered yes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Question
+
+
+async def accept_question(call: Call[Acceptance, None]) -> RepositoryAnswer:
+    """Answer yes to what borg asks about the repository."""
+    return (await present([await accept(_asker(call), await find(call), call.body.question)]))[0]
 
 
 class KeyAnswer(BaseModel):
@@ -158,6 +176,10 @@ ROUTES = (
     Route(
         "GET", f"{ONE}/key", Role.ADMINISTER, show_key, "The ssh key of a repository behind ssh",
         answer=KeyAnswer, also=(HTTPStatus.CONFLICT,),
+    ),
+    Route(
+        "POST", f"{ONE}/accept", Role.ADMINISTER, accept_question, "Answers yes to what borg asks about the repository",
+        body=Acceptance, answer=RepositoryAnswer,
     ),
     Route(
         "DELETE", ONE, Role.ADMINISTER, remove_repository, "Forgets a repository; its data stays where it is",
