@@ -3,7 +3,7 @@ from tortoise.migrations import operations as ops
 from tortoise import fields
 
 class Migration(migrations.Migration):
-    dependencies = [('jobs', '0013_remote_repositories')]
+    dependencies = [('jobs', '0014_notifications')]
 
     initial = False
 
