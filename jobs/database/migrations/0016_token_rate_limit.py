@@ -3,7 +3,7 @@ from tortoise.migrations import operations as ops
 from tortoise import fields
 
 class Migration(migrations.Migration):
-    dependencies = [('jobs', '0014_notifications')]
+    dependencies = [('jobs', '0015_notifications')]
 
     initial = False
 

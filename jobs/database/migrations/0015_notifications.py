@@ -7,7 +7,7 @@ from tortoise import fields
 from tortoise.indexes import Index
 
 class Migration(migrations.Migration):
-    dependencies = [('jobs', '0013_remote_repositories')]
+    dependencies = [('jobs', '0014_answers_and_keys')]
 
     initial = False
 
