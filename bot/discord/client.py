@@ -89,7 +89,7 @@ class DiscordPlatform:
         except ContentRefused:
             content = _as_text(message)
             posted = await self._create(place, message, content)
-        if _description(posted) != _description(content):
+        if _shown(posted) != _shown(content):
             await self._edit(place, posted["id"], message)
         return str(posted["id"])
 
@@ -144,8 +144,10 @@ def _as_text(message: Message) -> dict[str, Any]:
     return {"embeds": [embed], "components": [], "allowed_mentions": NOBODY}
 
 
-def _description(content: dict[str, Any]) -> str:
-    return "".join(str(embed.get("description", "")) for embed in content.get("embeds") or ())
+def _shown(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """What tells one state of a message from another, blanks at the ends apart, which Discord takes away."""
+    embeds = content.get("embeds") or ()
+    return [(embed.get("title", "").strip(), embed.get("description", "").strip()) for embed in embeds]
 
 
 def _footers(found: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ COLOURS = {
 EPHEMERAL = 1 << 6
 NOBODY: Mapping[str, Sequence[str]] = {"parse": []}
 _ALL_TEXT_LIMIT, _DESCRIPTION_LIMIT, _CONTENT_LIMIT = 6_000, 4_096, 2_000
-_TITLE_LIMIT, _STATE_LIMIT, _CAPTION_LIMIT, _LINES_LIMIT, _NOTE_LIMIT = 250, 250, 250, 1_000, 200
+_HEADLINE_LIMIT, _STATE_LIMIT, _CAPTION_LIMIT, _LINES_LIMIT, _NOTE_LIMIT = 150, 100, 250, 1_000, 200
 _FIELDS, _FIELD_NAME_LIMIT, _FIELD_VALUE_LIMIT = 12, 60, 240
 _LABEL_LIMIT, _CUSTOM_ID_LIMIT, _BUTTONS_IN_A_ROW, _ROWS = 80, 100, 5, 5
 _PERSON = re.compile(r"discord:\d+:(\d{1,20})")
@@ -68,26 +68,28 @@ def identity(message: Message) -> str:
 
 
 def _embed(message: Message) -> Json:
-    title = start(_shown(f"{message.mark} {message.headline}"), _TITLE_LIMIT)
+    title = f"{start(f'{message.mark} {message.headline}', _HEADLINE_LIMIT)} {start(message.state, _STATE_LIMIT)}"
     fields = [_fact(field) for field in message.fields[:_FIELDS]]
     footer = identity(message)
     used = width(title) + width(footer) + sum(width(field["name"]) + width(field["value"]) for field in fields)
-    embed = {
-        "title": title,
-        "description": _description(message, min(_DESCRIPTION_LIMIT, _ALL_TEXT_LIMIT - used)),
+    description = _description(message, min(_DESCRIPTION_LIMIT, _ALL_TEXT_LIMIT - used))
+    return {
+        "title": _shown(title),
         "color": COLOURS[message.status],
         "footer": {"text": footer},
+        **({"description": description} if description.strip() else {}),
+        **({"fields": fields} if fields else {}),
     }
-    return {**embed, "fields": fields} if fields else embed
 
 
 def _description(message: Message, limit: int) -> str:
     lines = "\n".join(_lines(message))
-    return f"{lines}\n{fenced(message.code, limit - 1 - width(lines))}" if message.code else lines
+    if not message.code:
+        return lines
+    return "\n".join(filter(None, (lines, fenced(message.code, limit - 1 - width(lines)))))
 
 
 def _lines(message: Message) -> Iterator[str]:
-    yield f"**{start(_shown(message.state), _STATE_LIMIT)}**"
     if message.bar:
         yield f"{code(wording.bar(message.bar.fraction))} {start(message.bar.caption, _CAPTION_LIMIT)}"
     if lines := "\n".join(filter(None, message.lines)):

@@ -35,8 +35,8 @@ def test_card_is_laid_out():
     assert render(card) == {
         "embeds": [
             {
-                "title": "● Backup of photos",
-                "description": "**#7 running**\nhost silent since 23 Nov 14:03 UTC",
+                "title": "● Backup of photos #7 running",
+                "description": "host silent since 23 Nov 14:03 UTC",
                 "color": COLOURS[JobStatus.RUNNING],
                 "footer": {"text": "Locutus #7 card"},
                 "fields": [
@@ -66,7 +66,6 @@ def test_progress_is_laid_out():
         note="/a/b*c",
     )
     assert render(progress)["embeds"][0]["description"].splitlines() == [
-        "**#7 running**",
         "`████████████░░░░░░░░` ≈ 62 % of the previous archive's 31.2 GB",
         "1,204 files",
         "`/a/b*c`",
