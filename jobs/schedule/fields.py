@@ -31,7 +31,8 @@ def _said_as(meaning: Callable[[str], str]) -> AfterValidator:
 CronText = Annotated[str, StringConstraints(max_length=200), _said_as(lambda text: read(text).text)]
 ZoneName = Annotated[str, StringConstraints(max_length=64), _said_as(lambda name: zone_named(name).key)]
 Jitter = Annotated[int, BeforeValidator(whole_seconds), Field(ge=0, le=LONGEST_JITTER_S)]
-Reference = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+Reference = Annotated[str, Field(min_length=1, max_length=63, coerce_numbers_to_str=True)]
+"""A repository's name or id."""
 
 
 class _Fields(Retention):

@@ -23,8 +23,20 @@ from jobs.events import ScheduleMissed
 from jobs.models import Job, ScheduledJob, ScheduledRun
 from jobs.schedule.request import ORIGIN, principal_of, request_of
 from jobs.schedule.schedules import repository_name
-from jobs.schedule.turns import CLAIMED, MISSED, REFUSED, SKIPPED, STARTED, Turn, Verdict, first_run, turn, verdict
-from jobs.submit import accept_within, submit
+from jobs.schedule.turns import (
+    CLAIMED,
+    MISSED,
+    REFUSED,
+    SKIPPED,
+    STARTED,
+    Turn,
+    Verdict,
+    first_run,
+    is_missed,
+    turn,
+    verdict,
+)
+from jobs.submit import JobRequest, accept_within, submit
 from jobs.view import JobStatus
 
 BATCH = 200
@@ -120,20 +132,29 @@ async def _guarded(run_id: int) -> None:
 
 
 async def _begin(run_id: int) -> None:
-    run = await ScheduledRun.get(id=run_id)
+    run = await ScheduledRun.get_or_none(id=run_id)
+    if run is None:  # its schedule was removed meanwhile
+        return
     schedule = await ScheduledJob.get(id=run.scheduled_job_id)
-    if schedule.overlap == "replace":
-        await _cancel_all(schedule)
+    request = request_of(schedule, run.planned_at, await repository_name(schedule))
     try:
-        if schedule.kind in (await runtime_settings.load()).two_person:
-            # Whoever makes a schedule must not be the only one to say yes: the question is written, and nothing starts.
-            await submit(request_of(schedule, run.planned_at, await repository_name(schedule)))
-        await unit(partial(_start, run_id))
+        if not is_missed(schedule, run.planned_at, now()):
+            await _make_way(schedule, request)
+        await unit(partial(_start, run_id, request))
     except RequestRefusedError as refusal:
         await unit(partial(_settle, run_id, Verdict(REFUSED, str(refusal))))
     except IntegrityError:
-        # The key of its request is taken: the job was made, and only the note of it is missing.
-        await unit(partial(_settle, run_id, Verdict(STARTED)))
+        # The job of this request is there already: only the note of it is missing.
+        job = await Job.get(request_key=request.request_key)
+        await ScheduledRun.filter(id=run_id, state=CLAIMED).update(state=STARTED, job_id=job.id)
+
+
+async def _make_way(schedule: ScheduledJob, request: JobRequest) -> None:
+    """Ask the second person where one decides, which is a refusal until then; end what is to be replaced."""
+    if schedule.kind in (await runtime_settings.load()).two_person:
+        await submit(request)
+    if schedule.overlap == "replace":
+        await _cancel_all(schedule)
 
 
 async def _cancel_all(schedule: ScheduledJob) -> None:
@@ -144,7 +165,7 @@ async def _cancel_all(schedule: ScheduledJob) -> None:
             _log.info("not_replaced", job_id=job.id, reason=str(error))
 
 
-async def _start(run_id: int) -> None:
+async def _start(run_id: int, request: JobRequest) -> None:
     """Inside a unit: what becomes of a run that was taken."""
     run = await ScheduledRun.filter(id=run_id, state=CLAIMED).select_for_update().first()
     if run is None:
@@ -158,7 +179,7 @@ async def _start(run_id: int) -> None:
         if found.state == SKIPPED and unfinished:
             await lifecycle.note(unfinished[0].id, _skipped(run))
         return
-    job = await accept_within(request_of(schedule, run.planned_at, await repository_name(schedule)))
+    job = await accept_within(request)
     if found.note:
         await lifecycle.note(job.id, found.note)
     await ScheduledRun.filter(id=run_id).update(state=STARTED, job_id=job.id, reason=found.note)

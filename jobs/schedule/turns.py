@@ -68,15 +68,22 @@ def turn(schedule: ScheduledJob, at: datetime) -> Turn:
     return Turn(planned, left_out, _jittered(schedule, next_after(expression, zone, at)))
 
 
+def is_missed(schedule: ScheduledJob, planned_at: datetime, at: datetime) -> bool:
+    """Whether a run comes too late, of a schedule that does not catch up."""
+    return schedule.catch_up == "none" and at - planned_at > LATE
+
+
 def verdict(schedule: ScheduledJob, turn: Turn, at: datetime, unfinished: Sequence[Job]) -> Verdict:
     """What becomes of the turn; `unfinished` are the schedule's jobs that have not ended, and what follows them."""
     planned = moment_of(turn.planned_at)
-    late = at - turn.planned_at > LATE
-    if late and schedule.catch_up == "none":
+    if is_missed(schedule, turn.planned_at, at):
         return Verdict(MISSED, f"nothing was there to start it at {planned}, and it is not caught up{_others(turn)}")
     if blocking := _blocking(schedule, unfinished):
         return Verdict(SKIPPED, f"job #{blocking.id} of the schedule is {blocking.status}")
-    return Verdict(STARTED, note=f"catches up on the run planned for {planned}{_others(turn)}" if late else None)
+    return Verdict(
+        STARTED,
+        note=f"catches up on the run planned for {planned}{_others(turn)}" if at - turn.planned_at > LATE else None,
+    )
 
 
 def check_jitter(schedule: ScheduledJob, at: datetime) -> None:

@@ -61,7 +61,6 @@ the database's transaction is still open, at `committed` nobody has been told of
 
 TICK_POINTS = {
     "taking": Point("jobs.schedule.tick", "_claim", when=lambda taken, *_: taken > 0),
-    "taken": Point("jobs.schedule.tick", "_guarded", after=False),
     "starting": Point("jobs.schedule.tick", "_start"),
     "between": Point("jobs.schedule.tick", "_guarded"),
 }

@@ -1,15 +1,10 @@
 """`locutus repo import` as a person runs it: the plan first, then what it said, and no secret shown."""
 
 import json
-import logging
-import os
-import shutil
 
 import pytest
-import structlog
-from typer.testing import CliRunner
 
-from cli.__main__ import app
+from tests.fakes.command_line import command_line
 
 CONFIGURATION = """
 source_directories: [/home]
@@ -22,25 +17,8 @@ keep_daily: 7
 
 @pytest.fixture
 def run(tmp_path, sqlite_template):
-    """Run one command to its end, in this process; returns what it printed."""
-    data_dir = tmp_path / "data"
-    data_dir.mkdir(mode=0o700)
-    shutil.copy(sqlite_template, data_dir / "locutus.db")
-    variables = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "LOCUTUS_HOST": "nas",
-        "LOCUTUS_DATA_DIR": str(data_dir),
-    }
-
-    def locutus(*arguments, status=0):
-        ended = CliRunner().invoke(app, arguments, env=variables)
-        assert ended.exit_code == status, ended.output
-        return ended.stdout if status == 0 else ended.stderr
-
-    yield locutus
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
+    with command_line(tmp_path, sqlite_template) as locutus:
+        yield locutus
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 import time_machine
 
-from jobs import lifecycle
+from jobs import confirmations, lifecycle, runtime_settings
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending
-from jobs.models import EventEntry, Job, ScheduledJob, ScheduledRun
+from jobs.models import Confirmation, EventEntry, Job, ScheduledJob, ScheduledRun
 from jobs.present import view
 from jobs.repositories import Asker
 from jobs.schedule import schedules, tick
@@ -168,6 +168,28 @@ async def test_run_that_comes_due_while_the_last_one_goes_on_does_as_declared(ph
         assert unfinished[0].note.endswith("UTC was skipped: this one has not ended")
     if overlap == "replace":
         assert [job.status for job in await Job.all().order_by("id")] == ["cancelled", "cancelled", "pending"]
+
+
+async def test_run_that_was_missed_replaces_nothing(photos, clock):
+    row = await nightly(catch_up="none", overlap="replace")
+    clock.move_to(row.next_run)
+    await tick.tick()
+    clock.move_to(row.next_run + DAY + HOUR)
+    await tick.tick()
+    assert [state for state, _ in await states()] == ["started", "missed"]
+    assert (await Job.get()).status == "pending"
+
+
+async def test_kind_that_takes_a_second_person_is_asked_and_not_started(photos, clock):
+    row = await nightly()
+    await unit(partial(runtime_settings.store, {"two_person": ["backup"]}))
+    clock.move_to(row.next_run)
+    await tick.tick()
+    assert not await Job.exists()
+    question = await Confirmation.get()
+    assert (await ScheduledRun.get()).reason.endswith(f"(confirmation {question.id}).")
+    job = await confirmations.confirm(question.id, ADMIN, origin="api")
+    assert job.scheduled_job_id == row.id
 
 
 async def test_refused_run_is_recorded_and_told_and_stops_no_other(photos, clock):

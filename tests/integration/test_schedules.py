@@ -27,7 +27,7 @@ async def api(opened_sqlite, aiohttp_client, tmp_path):
 
 
 async def test_schedule_is_made_shown_changed_listed_run_and_removed(api):
-    body = {"repository": "photos", "cron_expression": "every night at 2:30", "timezone": "Europe/Berlin"}
+    body = {"repository": 1, "cron_expression": "every night at 2:30", "timezone": "Europe/Berlin"}
     made = await api.post(PATH, {**body, "jitter": "10m", "keep_daily": 7, "channel": "slack:T1:C1"})
     assert made.status == 201, made.text
     one = f"{PATH}/{made.json['id']}"
