@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
-from benchmarks import overhead, schedule_tick, start_latency
+from benchmarks import memory, overhead, schedule_tick, start_latency
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
     "start_latency": start_latency.measure,
     "overhead": overhead.measure,
+    "long_log": memory.long_log,
+    "many_files": memory.many_files,
     "schedule_tick": schedule_tick.measure,
 }
 

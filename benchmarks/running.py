@@ -24,6 +24,8 @@ class Running:
 
     directory: Path
     http: aiohttp.ClientSession
+    pid: int
+    """Of the process that is gateway and worker."""
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
         async with self.http.request(method, path, **options) as answer:
@@ -67,7 +69,7 @@ async def locutus_up(**environment: str) -> AsyncIterator[Running]:
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
             await _ready(http)
-            yield Running(directory, http)
+            yield Running(directory, http, process.pid)
     finally:
         process.terminate()
         await process.wait()
