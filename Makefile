@@ -12,7 +12,7 @@ INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes -r
 INSTALL_SELF := $(INSTALL) --no-deps --no-build-isolation -e .
 APT_INSTALL := $(AS_ROOT) deploy/apt-install
 
-.PHONY: help setup demo test check format lock migration bench chaos clean packages-runtime packages-test
+.PHONY: help setup demo test check format lock migration bench chaos clean packages-runtime packages-test borg-1.4
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,16 @@ packages-runtime:
 	@command -v ssh >/dev/null || $(APT_INSTALL) openssh-client
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(APT_INSTALL) python3-venv
 
-packages-test: packages-runtime
+# Of BorgBackup 1.4 there is no Debian package: it is built once, and its tests are left out where that can't be.
+BORG_1_4 := .borg-1.4
+BORG_1_4_NEEDS := gcc libc6-dev libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev pkg-config python3-dev
+borg-1.4:
+	@$(BORG_1_4)/bin/borg --version >/dev/null 2>&1 || { \
+	  $(APT_INSTALL) $(BORG_1_4_NEEDS) && $(PYTHON) -m venv $(BORG_1_4) && \
+	  $(BORG_1_4)/bin/pip install --quiet --disable-pip-version-check borgbackup==1.4.5; \
+	} || echo "BorgBackup 1.4 could not be built, so its tests are left out."
+
+packages-test: packages-runtime borg-1.4
 	@command -v redis-server >/dev/null || $(APT_INSTALL) redis-server
 	@[ -x /usr/sbin/sshd ] || $(APT_INSTALL) openssh-server
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT_INSTALL) postgresql

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.composition import make_data_directory, storage
-from jobs.borg.environment import environment
+from jobs.borg.environment import Question, environment
 from jobs.borg.options import REPORTING
 from jobs.clock import now
 from jobs.job_type import RetryPolicy
@@ -86,7 +86,7 @@ async def log_of(running, job_id):
 
 
 def borg_environment():
-    return environment(os.environ, base_dir=None, passphrase_given=False)
+    return environment(os.environ, base_dir=None, passphrase_given=False, accepted=Question)
 
 
 def borg(*arguments):
@@ -159,11 +159,18 @@ async def test_locked_repository_is_waited_for_and_backed_up_once(settings, slac
     assert log[-1].startswith("Locutus: exited, exit status 0 after ")
 
 
+async def far_row(photos):
+    """The same repository behind ssh, which a person has said is the same."""
+    location = f"ssh://backup{photos}"
+    await repository_row("far", location, [photos.parent / "sources"], accepted_location=location)
+
+
 @pytest.fixture
 def ssh(tmp_path, monkeypatch):
-    """A way to other hosts that breaks as often as the file `broken` has lines, then leads here."""
+    """A way to other hosts that breaks as often as the file `broken` has lines, then leads here. borg is there."""
     broken = tmp_path / "bin" / "broken"
     body = (
+        'case "$*" in *--version) exit;; esac\n'
         f'if [ -s {broken} ]; then sed -i 1d {broken}; echo "$REASON" >&2; exit 255; fi\n'
         'while [ "$1" != borg ]; do shift; done\nexec "$@"'
     )
@@ -176,7 +183,7 @@ def ssh(tmp_path, monkeypatch):
 @pytest.mark.parametrize("breaks", [1, 2], ids=["in the run", "in the run and when asked"])
 async def test_lost_connection_is_tried_again(settings, slack, photos, ssh, breaks):
     async with up(settings, slack) as running:
-        await repository_row("far", f"ssh://backup{photos}", [photos.parent / "sources"])
+        await far_row(photos)
         ssh.write_text("broken\n" * breaks)
         job_id = await asked(running, repository="far")
         again = await waiting_again(running, job_id)
@@ -188,7 +195,7 @@ async def test_lost_connection_is_tried_again(settings, slack, photos, ssh, brea
 
 async def test_host_that_stays_away_fails_the_job_and_says_how_often_it_was_tried(settings, slack, photos, ssh):
     async with up(settings, slack) as running:
-        await repository_row("far", f"ssh://backup{photos}", [photos.parent / "sources"])
+        await far_row(photos)
         ssh.write_text("broken\n" * 100)
         job_id = await asked(running, repository="far")
         ended = await running.ended(job_id)
