@@ -3,6 +3,7 @@
 import contextlib
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def completed(up, job_id):
 
 def test_type_that_can_not_be_loaded_is_left_out_and_named_in_the_log(package):
     code = "from jobs.types import JOB_TYPES; print(*sorted(JOB_TYPES))"
-    python = [str(ROOT / ".venv/bin/python"), "-c", code]
+    python = [sys.executable, "-c", code]
     said = subprocess.run(python, env={"PYTHONPATH": f"{package}:{ROOT}"}, check=True, capture_output=True, text=True)
     assert {"backup", KIND} <= set(said.stdout.splitlines()[-1].split())
     assert "nowhere:Broken" in said.stdout + said.stderr
