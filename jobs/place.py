@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from jobs.errors import InvalidRequestError, NotFoundError
 from jobs.job_type import JobType, KnownArchive, Target
 from jobs.models import Archive, Job, Repository, ScheduledJob
+from jobs.repository_fields import archive_glob_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,17 @@ def target_of(repository: Repository, schedule: str = "") -> Target:
         exclude_patterns=tuple(repository.exclude_patterns),
         compression=repository.compression,
         encryption=repository.encryption,
-        archive_glob=repository.archive_glob,
+        archive_glob=_glob(repository, schedule),
         schedule=schedule,
         host=repository.host,
     )
+
+
+def _glob(repository: Repository, schedule: str) -> str:
+    """A schedule that has no template of its own names its archives by the repository's, which may tell them apart."""
+    if not schedule:
+        return repository.archive_glob
+    return archive_glob_of(repository.archive_name_template, repository.name, schedule)
 
 
 async def schedule_of(job: Job) -> str:

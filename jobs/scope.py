@@ -7,12 +7,16 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from jobs.archive_name import NameFacts, expand
+from jobs.archive_overlap import overlap
 from jobs.database.unit import reader
 from jobs.errors import InvalidRequestError
 from jobs.job_type import JobType
 from jobs.models import Archive, Repository, ScheduledJob
 from jobs.place import Place
+from jobs.repository_fields import archive_glob_of
+from jobs.templates import with_template
 
+BACKUP = "backup"
 NAMED = 20
 """So many archives are named to who confirms a prune, the newest first."""
 _SAMPLED_AT = datetime(2030, 1, 31, 12, 34, 56, tzinfo=UTC)
@@ -23,8 +27,14 @@ class Owner:
     """Who else has archives in the same borg repository, and how they are named."""
 
     called: str
+    repository_id: int
     template: str
     facts: NameFacts
+
+    @property
+    def glob(self) -> str:
+        """The pattern of its archives."""
+        return archive_glob_of(self.template, self.facts.repository, self.facts.schedule)
 
     @property
     def sample(self) -> str:
@@ -37,11 +47,12 @@ async def require_own_archives(kind: JobType, parameters: Mapping[str, Any], pla
     glob = kind.scope(parameters, place.target) if kind.removes_archives else None
     if glob is None:
         return
-    for owner in await _others(place, parameters.get("archive_name_template")):
-        if fnmatchcase(owner.sample, glob):
+    for owner in await _owners(place):
+        own = owner.repository_id == place.repository_id and owner.glob == glob
+        if not own and overlap(glob, owner.template, owner.facts):
             raise InvalidRequestError(
                 "archive_name_template",
-                f"archives named {glob} are also those of {owner.called} in the same borg repository, such as "
+                f"archives named {glob} are also those of {owner.called} in the same borg repository, named like "
                 f"{owner.sample}. Give one of them a template that the other does not match, or prune with `all`.",
             )
 
@@ -59,24 +70,19 @@ async def at_stake(kind: JobType, parameters: Mapping[str, Any], place: Place) -
     return (f"It chooses from {len(names)} known archives: {', '.join(names[:NAMED])}{more}.",)
 
 
-async def _others(place: Place, template: str | None) -> list[Owner]:
-    """Every row and schedule in the borg repository, but those whose archives are named as those that may go."""
-    rows = await Repository.filter(lane=place.lane).order_by("id")
-    by_id = {row.id: row for row in rows}
-    schedules = await ScheduledJob.filter(repository_id__in=list(by_id), archive_name_template__isnull=False)
-    owners = [(row.id, _of_repository(row)) for row in rows]
-    owners += [
-        (row.repository_id, _of_schedule(row, by_id[row.repository_id])) for row in schedules if row.repository_id
-    ]
-    own = template or (by_id[place.repository_id].archive_name_template if place.repository_id in by_id else None)
-    return [owner for repository_id, owner in owners if (repository_id, owner.template) != (place.repository_id, own)]
+async def _owners(place: Place) -> list[Owner]:
+    """Every row and schedule that has archives in the borg repository."""
+    rows = {row.id: row for row in await Repository.filter(lane=place.lane).order_by("id")}
+    schedules = await ScheduledJob.filter(repository_id__in=list(rows), kind=BACKUP).order_by("id")
+    owners = [_owner(f"the repository {row.name}", row, row.archive_name_template) for row in rows.values()]
+    for schedule in schedules:
+        if schedule.repository_id is not None:
+            row = rows[schedule.repository_id]
+            said = await with_template(BACKUP, schedule.template, schedule.parameters)
+            own = schedule.archive_name_template or said.get("archive_name_template") or row.archive_name_template
+            owners.append(_owner(f"the schedule {schedule.name}", row, own, schedule.name))
+    return owners
 
 
-def _of_repository(row: Repository) -> Owner:
-    facts = NameFacts(repository=row.name, job_id=1, utcnow=_SAMPLED_AT, host=row.host)
-    return Owner(f"the repository {row.name}", row.archive_name_template, facts)
-
-
-def _of_schedule(row: ScheduledJob, repository: Repository) -> Owner:
-    facts = NameFacts(repository.name, 1, _SAMPLED_AT, schedule=row.name, host=repository.host)
-    return Owner(f"the schedule {row.name}", row.archive_name_template or repository.archive_name_template, facts)
+def _owner(called: str, row: Repository, template: str, schedule: str = "") -> Owner:
+    return Owner(called, row.id, template, NameFacts(row.name, 1, _SAMPLED_AT, schedule=schedule, host=row.host))

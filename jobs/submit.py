@@ -21,7 +21,7 @@ from jobs.job_type import FollowUp, Policy
 from jobs.lifecycle import NewJob
 from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
-from jobs.place import Place, find_place, find_repository, number_of
+from jobs.place import Place, find_place, find_repository, number_of, schedule_of
 from jobs.present import PRIORITIES
 from jobs.scope import at_stake, require_own_archives
 from jobs.templates import with_template
@@ -146,6 +146,7 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
         raise NotFoundError(f"There is no job #{job_id}.")
     if not JobStatus(job.status).final:
         raise ConflictError(f"Job #{job_id} is {job.status}: it can be retried once it has ended.")
+    schedule = await schedule_of(job)
     return replace(
         request,
         kind=job.kind,
@@ -154,6 +155,9 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
         host=job.host,
         retry_of=job.retry_of or job.id,
         then=chain.stored(job.follow_ups),
+        # What the schedule's archives are called, and which of them a prune removes, follows from its name.
+        schedule=schedule,
+        scheduled_job_id=job.scheduled_job_id if schedule else None,
     )
 
 

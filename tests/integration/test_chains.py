@@ -17,8 +17,18 @@ from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError
 from jobs.job_type import FollowUp, Run
 from jobs.lifecycle import Ending
-from jobs.models import Archive, ChatMessage, Confirmation, ConsoleMessage, EventEntry, Job, Repository, ScheduledJob
-from jobs.place import target_of
+from jobs.models import (
+    Archive,
+    ChatMessage,
+    Confirmation,
+    ConsoleMessage,
+    EventEntry,
+    Job,
+    Repository,
+    ScheduledJob,
+    Template,
+)
+from jobs.place import schedule_of, target_of
 from jobs.present import view
 from jobs.submit import JobRequest, retry, submit, submit_or_ask
 from jobs.types import job_type
@@ -27,6 +37,7 @@ from tests.fakes.instance import ADMIN, instance, repository_row, settings_for
 from tests.fakes.slack import FakeSlack
 from worker.ending import Conclusion
 from worker.following import Following
+from worker.preparation import run_of
 from worker.recording import _end_job
 from worker.run_directory import RunDirectory
 
@@ -60,6 +71,13 @@ async def ended(job, status=JobStatus.COMPLETED, **said):
 
 async def step_after(job):
     return await Job.filter(parent_id=job.parent_id or job.id, status=JobStatus.PENDING).get()
+
+
+async def scheduled(repository, name, **columns):
+    return await ScheduledJob.create(
+        name=name, kind="backup", repository=repository, cron_expression="0 2 * * *", timezone="UTC", catch_up="one",
+        overlap="queue", priority="normal", created_by="cli", **columns,
+    )  # fmt: skip
 
 
 async def test_prune_and_compact_follow_a_backup_in_its_thread(tmp_path, sqlite_url, redis_url):
@@ -208,10 +226,7 @@ async def test_same_key_with_another_chain_is_another_request(photos):
 
 
 async def test_schedule_names_its_archives_and_prunes_those_alone(photos):
-    schedule = await ScheduledJob.create(
-        name="nightly", kind="backup", repository=photos, cron_expression="0 2 * * *", timezone="UTC", catch_up="one",
-        overlap="queue", priority="normal", created_by="cli", archive_name_template="{schedule}-{job}",
-    )  # fmt: skip
+    schedule = await scheduled(photos, "nightly", archive_name_template="{schedule}-{job}")
     body = {"parameters": {**KEPT, "archive_name_template": schedule.archive_name_template}}
     first = await asked(**body, scheduled_job_id=schedule.id, schedule=schedule.name)
     claimed = await claim_next(Claimant("test-host", "d", 4))
@@ -220,6 +235,55 @@ async def test_schedule_names_its_archives_and_prunes_those_alone(photos):
     prune = await step_after(first)
     assert (prune.scheduled_job_id, prune.parameters["archive_name_template"]) == (schedule.id, "{schedule}-{job}")
     assert (await claim_next(Claimant("test-host", "d", 4))).id == prune.id
+
+
+@pytest.mark.parametrize(
+    ("template", "own"),
+    [("{repository}-{schedule}-{job}", True), ("{repository}-{schedule}-{utcnow}", False)],
+)
+async def test_schedule_whose_name_begins_anothers_can_not_prune_that_ones_archives(photos, template, own):
+    if not own:  # then both are named by the template of their repository
+        await Repository.filter(id=photos.id).update(archive_name_template=template, archive_glob="photos-*-*")
+    columns = {"archive_name_template": template} if own else {}
+    first, _ = [await scheduled(photos, name, **columns) for name in ("nightly", "nightly-full")]
+    with pytest.raises(InvalidRequestError, match=r"photos-nightly-\* are also those of the schedule nightly-full"):
+        await asked(parameters={**KEPT, **columns}, scheduled_job_id=first.id, schedule="nightly")
+    with pytest.raises(InvalidRequestError, match=r"archives named photos-\*-\* are also those of"):
+        await asked(parameters={**KEPT, **columns})
+    full = {"scheduled_job_id": first.id + 1, "schedule": "nightly-full"}
+    job = await asked(parameters={**KEPT, **columns}, **full)
+    await ended(await claim_next(Claimant("test-host", "d", 4)))
+    prune = await claim_next(Claimant("test-host", "d", 4))
+    run = run_of(prune, await prune.get_repository(), await schedule_of(prune))
+    assert "--glob-archives=photos-nightly-full-*" in job_type("prune").arguments(run)
+    assert (await Job.get(id=job.id)).archive_name.startswith("photos-nightly-full-")
+
+
+async def test_repository_named_with_a_year_can_not_prune_what_another_made_in_that_year(photos):
+    await repository_row("photos-2026", Path("/elsewhere"), [], lane=photos.lane)
+    request = JobRequest("prune", ADMIN, "api", "photos-2026", parameters={"keep_last": 1})
+    with pytest.raises(InvalidRequestError, match=r"photos-2026-\* are also those of the repository photos in"):
+        await submit(request)
+
+
+async def test_archives_that_a_schedule_names_by_its_parameters_or_a_template_are_its_own(photos):
+    await Template.create(name="weekly", kind="backup", parameters={"archive_name_template": "photos-b-{utcnow:%Y}"})
+    await scheduled(photos, "a", parameters={"archive_name_template": "photos-a-{job}"})
+    await scheduled(photos, "b", template="weekly")
+    for name in ("a", "b"):
+        parameters = {"keep_last": 1, "archive_name_template": f"{{repository}}-{name}{{utcnow:-%A}}-{{job}}"}
+        with pytest.raises(InvalidRequestError, match=f"are also those of the schedule {name} "):
+            await submit(JobRequest("prune", ADMIN, "api", "photos", parameters=parameters))
+
+
+async def test_retry_of_a_schedules_job_is_named_and_pruned_as_the_schedules(photos):
+    schedule = await scheduled(photos, "nightly", archive_name_template="{schedule}-{job}")
+    body = {"parameters": {**KEPT, "archive_name_template": schedule.archive_name_template}}
+    first = await asked(**body, scheduled_job_id=schedule.id, schedule=schedule.name)
+    await ended(await begun(first), JobStatus.FAILED)
+    again = (await retry(first.id, JobRequest("", ADMIN, "api"))).job
+    claimed = await claim_next(Claimant("test-host", "d", 4))
+    assert (claimed.scheduled_job_id, claimed.archive_name) == (schedule.id, f"nightly-{again.id}")
 
 
 async def test_template_that_took_others_archives_meanwhile_ends_the_prune_before_it_starts(photos):
