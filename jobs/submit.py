@@ -4,7 +4,7 @@ What destroys or overwrites becomes, where people ask for it in a chat, a questi
 does, whoever asks, what the setting `two_person` names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -103,8 +103,7 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
         return asked
     new = await _checked(request)
     steps = _steps_of(new)
-    two_person = (await runtime_settings.load()).two_person
-    second_person = any(step.kind in two_person for step in steps)
+    second_person = await _is_of_two(steps)
     if second_person or (interactive and any(job_type(step.kind).destroys(step.parameters) for step in steps)):
         return await _asked(request, new, second_person=second_person)
     return await _accepted(request, new)
@@ -124,6 +123,13 @@ async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
 async def accept_within(request: JobRequest) -> Job:
     """Inside a unit: accept a request without a key as part of something greater; raises as `submit` does."""
     return await _accept(request, await _checked(await _with_template(request)))
+
+
+async def takes_second_person(request: JobRequest) -> bool:
+    """Whether a second person has to confirm a step of what is asked for; raises what `submit` would raise."""
+    if not (await runtime_settings.load()).two_person:
+        return False
+    return await _is_of_two(_steps_of(await _checked(await _with_template(request))))
 
 
 async def require_acceptable(request: JobRequest) -> None:
@@ -225,6 +231,11 @@ async def _checked(request: JobRequest) -> NewJob:
         follow_ups=[asdict(step) for step in steps],
         scheduled_job_id=request.scheduled_job_id,
     )
+
+
+async def _is_of_two(steps: Iterable[FollowUp]) -> bool:
+    two_person = (await runtime_settings.load()).two_person
+    return any(step.kind in two_person for step in steps)
 
 
 def _steps_of(new: NewJob) -> tuple[FollowUp, ...]:

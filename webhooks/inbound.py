@@ -4,6 +4,7 @@ The body is verified as it came, before anything of it is parsed; what is refuse
 how the job goes (`GET /hooks/{name}/jobs/{id}`): its holder signs the request line in the place of a body.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,9 +21,10 @@ from jobs.database.group import GroupCommit
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.hook_rules import EVENT, mapped_parameters, matches
-from jobs.hooks import Taken, principal_of, require_ready, take
+from jobs.hooks import Taken, principal_of, request_of, require_ready, take
 from jobs.models import DELIVERY_ID_LENGTH, Hook, HookDelivery
 from jobs.secrets import SecretUnreadableError, required
+from jobs.submit import submit, takes_second_person
 from jobs.view import JobStatus, JobView
 from webhooks.api import jobs
 from webhooks.api.jobs import WaitQuery
@@ -60,6 +62,7 @@ async def receive(call: Plain) -> Answer | None:
     if not _is_meant(hook, delivered, body):
         return None
     parameters = mapped_parameters(hook.mapping, body)
+    await _ask_second_person(hook, delivered, parameters)
     return _answer(call, await _taken(call, hook, delivered, parameters))
 
 
@@ -126,6 +129,14 @@ def _is_meant(hook: Hook, delivered: Delivered, body: Mapping[str, Any]) -> bool
     if delivered.is_ping and EVENT not in hook.when:
         return False
     return matches(hook.when, event, body)
+
+
+async def _ask_second_person(hook: Hook, delivered: Delivered, parameters: Mapping[str, Any]) -> None:
+    """Raise `SecondPersonNeededError`, once the question is written, where not even a hook may start it alone."""
+    request = request_of(hook, parameters)
+    if await takes_second_person(request):
+        digest = hashlib.sha256((delivered.id or "").encode()).hexdigest()  # an id may be as long as a key
+        await submit(replace(request, request_key=f"hook:{hook.id}:{digest}" if delivered.id else None))
 
 
 async def _taken(call: Plain, hook: Hook, delivered: Delivered, parameters: Mapping[str, Any]) -> Taken:

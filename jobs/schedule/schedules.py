@@ -71,6 +71,7 @@ async def _create(asker: Asker, row: ScheduledJob) -> ScheduledJob:
 
 async def _change(asker: Asker, schedule_id: int, wanted: ScheduleChange) -> ScheduledJob:
     row = await _locked(schedule_id)
+    await _require_may_end(asker, row)
     said = wanted.model_dump(include=wanted.model_fields_set)
     row.update_from_dict(columns_of(said, row.retention))
     place = await find_place(job_type(row.kind), said.get("repository") or _number(row.repository_id), row.host)
@@ -86,10 +87,16 @@ async def _change(asker: Asker, schedule_id: int, wanted: ScheduleChange) -> Sch
 
 async def _remove(asker: Asker, schedule_id: int) -> None:
     row = await _locked(schedule_id)
-    place = await find_place(job_type(row.kind), _number(row.repository_id), row.host)
-    asker.principal.require(job_type(row.kind).role, place.repository_name)
+    await _require_may_end(asker, row)
     await row.delete()
     await _record(asker, "remove", row, cron_expression=row.cron_expression)
+
+
+async def _require_may_end(asker: Asker, row: ScheduledJob) -> None:
+    """The right to what the schedule starts as it stands: who moves it elsewhere ends that, too."""
+    kind = job_type(row.kind)
+    place = await find_place(kind, _number(row.repository_id), row.host)
+    asker.principal.require(kind.role, place.repository_name, asker.asked_in)
 
 
 async def _check(asker: Asker, row: ScheduledJob, place: Place) -> None:

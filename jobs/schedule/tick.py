@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from tortoise.exceptions import IntegrityError
 
-from jobs import lifecycle, outbox, runtime_settings
+from jobs import lifecycle, outbox
 from jobs.cancel import cancel
 from jobs.clock import now
 from jobs.database.unit import insert_all, reader, unit, update_all
@@ -36,7 +36,7 @@ from jobs.schedule.turns import (
     turn,
     verdict,
 )
-from jobs.submit import JobRequest, accept_within, submit
+from jobs.submit import JobRequest, accept_within, submit, takes_second_person
 from jobs.view import JobStatus
 
 BATCH = 200
@@ -151,7 +151,7 @@ async def _begin(run_id: int) -> None:
 
 async def _make_way(schedule: ScheduledJob, request: JobRequest) -> None:
     """Ask the second person where one decides, which is a refusal until then; end what is to be replaced."""
-    if schedule.kind in (await runtime_settings.load()).two_person:
+    if await takes_second_person(request):
         await submit(request)
     if schedule.overlap == "replace":
         await _cancel_all(schedule)

@@ -17,7 +17,7 @@ from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.job_type import Parameters
 from jobs.lifecycle import Ending
-from jobs.models import AuditEntry, Hook, HookDelivery, Job
+from jobs.models import AuditEntry, Confirmation, Hook, HookDelivery, Job
 from jobs.types import JOB_TYPES
 from jobs.types.backup import Backup
 from jobs.view import JobStatus
@@ -94,6 +94,16 @@ async def test_signed_delivery_starts_one_job_however_often_it_comes(api_of_both
     assert (job.id, job.kind, job.origin, job.requested_by) == (first.json["job_id"], "backup", "hook", "hook:deploy")
     assert (await AuditEntry.get(action="backup.run")).subject == "hook:deploy"
     assert (await send(api, SENDERS[scheme]())).status == 202
+
+
+async def test_what_takes_a_second_person_is_asked_once_a_delivery_and_not_started(api):
+    await api.put("/api/settings", {"two_person": ["compact"]})
+    await hook(api, action={"parameters": {"compact_after": True}})
+    signed = SENDERS["standard"]()
+    first, again = await send(api, signed), await send(api, signed)
+    assert (first.status, again.status, first.json["confirmation_id"]) == (202, 202, 1)
+    assert again.json == first.json
+    assert (await Job.exists(), await Confirmation.all().count()) == (False, 1)
 
 
 async def test_repetition_is_known_when_the_job_has_ended_and_redis_was_flushed(opened_sqlite, api):

@@ -180,9 +180,10 @@ async def test_run_that_was_missed_replaces_nothing(photos, clock):
     assert (await Job.get()).status == "pending"
 
 
-async def test_kind_that_takes_a_second_person_is_asked_and_not_started(photos, clock):
-    row = await nightly()
-    await unit(partial(runtime_settings.store, {"two_person": ["backup"]}))
+@pytest.mark.parametrize("kind", ["backup", "prune"])
+async def test_kind_that_takes_a_second_person_is_asked_and_not_started(photos, clock, kind):
+    row = await nightly(run_prune_after=True, keep_daily=7)
+    await unit(partial(runtime_settings.store, {"two_person": [kind]}))
     clock.move_to(row.next_run)
     await tick.tick()
     assert not await Job.exists()

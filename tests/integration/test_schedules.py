@@ -141,6 +141,22 @@ async def test_who_is_limited_to_a_repository_sees_and_makes_schedules_of_that_a
     assert (await mine.delete(f"{PATH}/{own}")).status == 204
 
 
+@pytest.mark.parametrize(("kind", "granted"), [("backup", "view"), ("prune", "operate")])
+async def test_who_may_not_start_what_a_schedule_starts_can_not_move_it_away_either(
+    opened_sqlite, aiohttp_client, tmp_path, kind, granted
+):
+    grants = (Grant(Role.named(granted), repositories=["photos"]), Grant(Role.OPERATE, repositories=["mail"]))
+    admin = await started(aiohttp_client, application(opened_sqlite, tmp_path, local=Principal("local:x", grants)))
+    for name in ("photos", "mail"):
+        await admin.repository(name)
+    kept = {"keep_last": 3} if kind == "prune" else {}
+    body = {"repository": "photos", "cron_expression": "0 2 * * *", "kind": kind, **kept}
+    made = await admin.post(PATH, body)
+    change = {"repository": "mail", "kind": "backup"}
+    assert (await admin.with_token(None).put(f"{PATH}/{made.json['id']}", change)).status == 403
+    assert (await admin.get(f"{PATH}/{made.json['id']}")).json == made.json
+
+
 def asker(**fields):
     return Asker(ADMIN, "slack", "slack:T1:C1", **fields)
 
