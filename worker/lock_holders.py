@@ -46,7 +46,8 @@ class Held:
             Life.DEAD: "it is dead",
             Life.UNKNOWN: "whether it lives can only be seen there",
         }[self.life]
-        who = f"Process {holder.pid} of {holder.host.partition('.')[0]}"
+        name = holder.host.partition(".")[0]
+        who = f"Process {holder.pid} of {name}" if holder.pid else f"A process that calls itself {holder.host}"
         return harmless(f"{who} has held the lock since {wording.moment(holder.since)}; {what}.")
 
 

@@ -88,7 +88,9 @@ async def pin(settings: Settings, repository: Repository, place: SshPlace) -> No
     try:
         offered = await scan(place)
     except UnreachableError:
-        return  # the run finds that too, and is then tried again
+        # The run finds that too, and is then tried again; should it get through, it trusts no key of before.
+        await asyncio.to_thread(known_hosts.unlink, missing_ok=True)
+        return
     if not repository.host_key:
         raise _unconfirmed(repository, place, offered)
     pinned = [offer for offer in offered if offer.fingerprint == repository.host_key]

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-_NAME = re.compile(r"(?P<host>.+)@(?P<node>[0-9]+)\.(?P<pid>[0-9]+)-[0-9a-f]+")
+_NAME = re.compile(r"(?P<id>.+)\.(?P<pid>[0-9]+)-[0-9a-f]+")
 _HOST_ID = re.compile(r"(?P<host>.+)@(?P<node>[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """A process that holds the lock, as it called itself, and since when (UTC), as far as files tell."""
+    """A process that holds the lock, as it called itself, and since when (UTC), as far as files tell.
+
+    `node` is None where it called itself otherwise than borg does by itself (`BORG_HOST_ID`).
+    """
 
     host: str
-    node: int
+    node: int | None
     pid: int
     since: datetime
 
@@ -35,16 +38,18 @@ def lock_holders(location: Path) -> tuple[LockHolder, ...]:
 def _files(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError:
+        return [directory]  # it is held, and who does can't be seen
 
 
 def _holder(file: Path) -> LockHolder | None:
-    match = _NAME.fullmatch(file.name)
-    since = _changed_at(file)
-    if match is None or since is None:
+    """Of every file: one whose name is not understood holds the lock as much as any other."""
+    match, since = _NAME.fullmatch(file.name), _changed_at(file)
+    if since is None:
         return None
-    return LockHolder(match["host"], int(match["node"]), int(match["pid"]), since)
+    return _called(match["id"], int(match["pid"]), since) if match else LockHolder(file.name, None, 0, since)
 
 
 def _in_roster(file: Path) -> list[LockHolder]:
@@ -54,14 +59,19 @@ def _in_roster(file: Path) -> list[LockHolder]:
         rows = [tuple(row) for rows in roster.values() for row in rows]
     except (OSError, ValueError, AttributeError, TypeError):
         return []
-    return [LockHolder(host["host"], int(host["node"]), pid, since) for host, pid in map(_row, rows) if host and since]
+    return [_called(host, pid, since) for row in rows if since for host, pid in [_row(row)]]
 
 
-def _row(row: tuple[object, ...]) -> tuple[re.Match[str] | None, int]:
+def _row(row: tuple[object, ...]) -> tuple[str, int]:
     match row:
         case (str(host), int(pid), *_):
-            return _HOST_ID.fullmatch(host), pid
-    return None, 0
+            return host, pid
+    return str(row), 0
+
+
+def _called(host_id: str, pid: int, since: datetime) -> LockHolder:
+    match = _HOST_ID.fullmatch(host_id)
+    return LockHolder(match["host"], int(match["node"]), pid, since) if match else LockHolder(host_id, None, pid, since)
 
 
 def _changed_at(file: Path) -> datetime | None:

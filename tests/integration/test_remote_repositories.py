@@ -8,8 +8,11 @@ import stat
 import pytest
 
 from jobs.models import Repository
+from jobs.ssh import ssh_place
+from tests.conftest import free_port
 from tests.fakes.instance import instance, settings_for, until
 from tests.fakes.sshd import is_there, sshd_in
+from worker.ssh_files import pin
 
 pytestmark = pytest.mark.skipif(not is_there, reason="openssh-server is not installed")
 
@@ -118,6 +121,17 @@ async def test_server_that_has_another_key_than_before_gets_nothing(settings, se
         job = await backed_up(running)
     assert (job.status, job.error_code) == ("failed", "host_key_unknown")
     assert "`locutus repo trust photos`" in job.error_message
+
+
+async def test_key_that_is_trusted_no_more_is_forgotten_also_while_the_server_does_not_answer(settings):
+    repository = Repository(
+        id=7, name="photos", location=f"ssh://127.0.0.1:{free_port()}/repo", host_key=f"SHA256:{'A' * 43}"
+    )
+    known_hosts = settings.data_dir / "ssh" / "7.known_hosts"
+    known_hosts.parent.mkdir(parents=True)
+    known_hosts.write_text("locutus-7 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA==\n")
+    await pin(settings, repository, ssh_place(repository.location))
+    assert not known_hosts.exists()
 
 
 async def test_connection_that_breaks_in_the_middle_is_told_and_made_again(settings, server, sources, tmp_path):
