@@ -57,6 +57,14 @@ async def require_own_archives(kind: JobType, parameters: Mapping[str, Any], pla
             )
 
 
+async def removes_from(kind: JobType, parameters: Mapping[str, Any], place: Place) -> list[str]:
+    """The names of the other rows whose archives the job may remove, as it was asked for all in the borg repository."""
+    if not kind.removes_archives or kind.scope(parameters, place.target) is not None:
+        return []
+    others = Repository.filter(lane=place.lane).exclude(id=place.repository_id).order_by("name")
+    return [str(name) for name in await others.values_list("name", flat=True)]
+
+
 async def at_stake(kind: JobType, parameters: Mapping[str, Any], place: Place) -> tuple[str, ...]:
     """What a job that removes archives may choose from, as far as it is known: a sentence for who confirms it."""
     if not kind.removes_archives:

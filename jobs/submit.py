@@ -23,7 +23,7 @@ from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
 from jobs.place import Place, find_place, find_repository, number_of, schedule_of
 from jobs.present import PRIORITIES
-from jobs.scope import at_stake, require_own_archives
+from jobs.scope import at_stake, removes_from, require_own_archives
 from jobs.templates import with_template
 from jobs.types import job_type
 from jobs.view import JobStatus
@@ -294,8 +294,11 @@ async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Conf
 async def _require_possible(step: FollowUp, request: JobRequest, place: Place, policy: Policy) -> None:
     """Whether the asker may, and the place takes it; of a chain each step is looked at before anything is written."""
     kind = job_type(step.kind)
-    request.principal.require(kind.role_for(step.parameters, policy), place.repository_name, request.asked_in)
+    role = kind.role_for(step.parameters, policy)
+    request.principal.require(role, place.repository_name, request.asked_in)
     kind.check(step.parameters, place.target, policy)
+    for name in await removes_from(kind, step.parameters, place):
+        request.principal.require(role, name, request.asked_in)
     await require_own_archives(kind, step.parameters, place)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import lifecycle
-from jobs.access import Role, everywhere
+from jobs.access import Grant, Principal, Role, everywhere
 from jobs.cancel import cancel
 from jobs.claim import Claimant, claim_next
 from jobs.clock import now
@@ -257,6 +257,15 @@ async def test_schedule_whose_name_begins_anothers_can_not_prune_that_ones_archi
     run = run_of(prune, await prune.get_repository(), await schedule_of(prune))
     assert "--glob-archives=photos-nightly-full-*" in job_type("prune").arguments(run)
     assert (await Job.get(id=job.id)).archive_name.startswith("photos-nightly-full-")
+
+
+async def test_all_archives_are_pruned_by_who_may_prune_each_that_shares_the_borg_repository(photos):
+    await repository_row("mail", Path("/elsewhere"), [], lane=photos.lane)
+    limited = Principal("token:x", (Grant(Role.ADMINISTER, repositories=["photos"]),))
+    parameters = {"keep_last": 1, "all": True}
+    with pytest.raises(ForbiddenError, match="administer on mail"):
+        await submit(JobRequest("prune", limited, "api", "photos", parameters=parameters))
+    assert (await submit(JobRequest("prune", ADMIN, "api", "photos", parameters=parameters))).created
 
 
 async def test_repository_named_with_a_year_can_not_prune_what_another_made_in_that_year(photos):
