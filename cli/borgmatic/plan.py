@@ -24,6 +24,8 @@ _TAKEN = {
 }  # fmt: skip
 _SILENT = {"verbosity", "syslog_verbosity", "log_file_verbosity", "color", "progress", "statistics", "list_details"}
 """How borgmatic itself prints: nothing is lost by leaving it."""
+_PATTERNS = ("match_archives", "glob_archives", "prefix")
+"""Which archives borgmatic looks at; here that is the name template's."""
 _WHY: Sequence[tuple[str, str]] = (
     (r"(before|after)_.*|on_error|commands", "Locutus runs no programs of its own beside borg; run them around it"),
     (r".*_databases", "dump the database into a directory that is backed up"),
@@ -32,6 +34,7 @@ _WHY: Sequence[tuple[str, str]] = (
     (r"btrfs|zfs|lvm|bootable", "take snapshots outside, and back up their directory"),
     (r"ssh_command", "only the key in it is taken over"),
     (r"keep_.*", "prune has no such rule here"),
+    ("|".join(_PATTERNS), "nothing is pruned before you say what is: `/backup prune REPO --dry-run` shows it"),
 )
 
 
@@ -147,7 +150,8 @@ def _schedule(name: str, options: Mapping[str, Any], timing: Timing | None) -> d
         return None
     skipped = _texts(options.get("skip_actions"))
     kept = {rule: options[rule] for rule in RULES if isinstance(options.get(rule), int)}
-    pruned = bool(kept) and "prune" not in skipped
+    # Of other archives than that pattern's borgmatic removed none.
+    pruned = bool(kept) and "prune" not in skipped and not any(options.get(name) for name in _PATTERNS)
     said: dict[str, Any] = {
         "name": f"{name}-backup", "repository": name, "cron_expression": timing.cron, "timezone": timing.timezone,
         "jitter": timing.jitter_s or None, "catch_up": timing.catch_up, "run_prune_after": pruned,

@@ -52,6 +52,13 @@ upload_rate_limit: 500
 """
 
 
+def test_schedule_does_not_prune_where_borgmatic_looked_at_a_pattern_of_its_own():
+    options = {**parse(FLAT, "f"), "match_archives": "sh:nas-docs-weekly-*"}
+    plan = plan_of(options, Timing("30 2 * * *"), HERE)
+    assert [planned.schedule["run_prune_after"] for planned in plan.planned] == [False, False]
+    assert "match_archives" in dict(plan.left)
+
+
 def test_flat_configuration_becomes_repositories_with_schedules():
     plan = plan_of(parse(FLAT, "f"), Timing("30 2 * * *", jitter_s=600), HERE)
     remote, local = (planned.repository for planned in plan.planned)
