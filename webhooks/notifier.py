@@ -51,7 +51,7 @@ def check_url(url: str) -> None:
 
 def name_of(url: str) -> str:
     """What people call the service behind a URL that `check_url` passed: `ping`, `slack`, `mailto`."""
-    return url.partition("://")[0].partition("+")[0].lower()
+    return url.strip().partition("://")[0].partition("+")[0].lower()
 
 
 class Notifier:
@@ -102,7 +102,8 @@ def _service(url: str) -> apprise.Apprise:
         app_id="Locutus", app_desc="Locutus", http_redirects=False, storage_mode=PersistentStoreMode.MEMORY
     )
     service = apprise.Apprise(asset=asset)
-    if name_of(url) in LOCAL_SCHEMES or not service.add(_with_limits(url)):
+    # A comma may part several, of which the first alone would have been looked at.
+    if name_of(url) in LOCAL_SCHEMES or not service.add(_with_limits(url)) or len(service) != 1:
         raise UnusableUrlError("apprise knows no such service, or the URL lacks something.")
     return service
 

@@ -215,6 +215,8 @@ async def test_channel_is_answered_without_its_url_and_changed_by_field(api):
         ({"url": "nonsense"}, "url"),
         ({"url": "syslog://"}, "url"),
         ({"url": "dbus://"}, "url"),
+        ({"url": " syslog://"}, "url"),
+        ({"url": "json://example.org/ , syslog://"}, "url"),
         ({"url": "ping+ftp://x/"}, "url"),
         ({"events": ["backup_sucess"]}, "events.0"),
         ({"timezone": "Mars/Olympus"}, "timezone"),
