@@ -1,8 +1,9 @@
 """The tick: each planned time starts its job once, whoever ticks how often, and whatever was missed is said."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -222,3 +223,16 @@ async def test_old_runs_are_forgotten(photos, clock):
         clock.move_to((await ScheduledJob.get(id=row.id)).next_run + 31 * DAY)
         await tick.tick()
     assert await ScheduledRun.all().count() == 1
+
+
+async def test_year_of_nights_has_one_run_each_though_the_clock_is_set_twice(photos, clock):
+    clock.move_to(datetime(2026, 1, 1, tzinfo=UTC))
+    row = await schedules.add(
+        ASKER, NewSchedule(repository="photos", cron_expression="30 2 * * *", timezone="Europe/Berlin")
+    )
+    for _ in range(365):
+        clock.move_to(await tick.next_run())
+        await tick.take()
+    planned = [run.planned_at.astimezone(ZoneInfo(row.timezone)) for run in await ScheduledRun.all().order_by("id")]
+    assert [moment.date() for moment in planned] == [date(2026, 1, 1) + number * DAY for number in range(365)]
+    assert {f"{moment:%d %b %H:%M}" for moment in planned if f"{moment:%H:%M}" != "02:30"} == {"29 Mar 03:00"}
