@@ -1,13 +1,11 @@
 """What a hook makes of a payload: conditions, pointers, parameters, rates."""
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InvalidRequestError
-from jobs.hook_rules import mapped_parameters, matches, rate_of
+from jobs.hook_rules import mapped_parameters, matches
 from jobs.json_pointer import MissingValueError, is_pointer, value_at
 
 BODY = {
@@ -98,7 +96,3 @@ def test_parameters_are_taken_from_the_payload_and_a_missing_one_is_named():
     }
     with pytest.raises(InvalidRequestError, match=r"^name: .*/gone"):
         mapped_parameters({"name": "/gone"}, BODY)
-
-
-def test_rate_is_a_number_in_a_time():
-    assert [rate_of(text) for text in ("60/m", "1/d")] == [(60, timedelta(minutes=1)), (1, timedelta(days=1))]

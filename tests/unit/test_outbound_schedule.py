@@ -56,11 +56,14 @@ def test_gone_is_the_last_try():
     assert retry_delay(1, Answer(410, "h answered 410.", 60), 0) is None
 
 
-@pytest.mark.parametrize(
-    ("status", "delivered"), [(None, False), (199, False), (200, True), (204, True), (299, True), (302, False)]
-)
+@pytest.mark.parametrize(("status", "delivered"), [(199, False), (200, True), (204, True), (299, True), (302, False)])
 def test_only_2xx_is_delivered(status, delivered):
     assert Answer(status).delivered is delivered
+
+
+def test_what_has_no_status_is_delivered_unless_something_went_wrong():
+    assert Answer(None).delivered
+    assert not Answer(None, "h can't be reached.").delivered
 
 
 @pytest.mark.parametrize(
