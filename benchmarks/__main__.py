@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
-from benchmarks import memory, overhead, schedule_tick, start_latency
+from benchmarks import hook_deliveries, memory, overhead, schedule_tick, start_latency
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
     "start_latency": start_latency.measure,
+    "hook_deliveries": hook_deliveries.measure,
     "overhead": overhead.measure,
     "long_log": memory.long_log,
     "many_files": memory.many_files,

@@ -13,7 +13,9 @@ from cli.discord import discord
 from cli.doctor import doctor
 from cli.expectations import acknowledge, expect, snooze
 from cli.grant import grant
+from cli.hook import hook
 from cli.jobs import jobs, run
+from cli.notification import notification
 from cli.openapi import openapi
 from cli.output import MISUSED, note
 from cli.packages import packages
@@ -25,6 +27,7 @@ from cli.slack import slack
 from cli.subscription import subscription
 from cli.template import template
 from cli.token import token
+from cli.trigger import trigger
 from jobs.settings import SettingsError
 
 app = typer.Typer(
@@ -36,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(context_settings={"ignore_unknown_options": True})(run)
-for command in (up, gateway, worker, migrate, doctor, chat, grant, audit, openapi):
+for command in (up, gateway, worker, migrate, doctor, chat, grant, audit, trigger, openapi):
     app.command()(command)
 for expectation in (expect, acknowledge, snooze):
     repo.command()(expectation)
@@ -49,6 +52,8 @@ app.add_typer(packages, name="packages")
 app.add_typer(template, name="template")
 app.add_typer(token, name="token")
 app.add_typer(subscription, name="subscription")
+app.add_typer(hook, name="hook")
+app.add_typer(notification, name="notification")
 app.add_typer(slack, name="slack")
 app.add_typer(discord, name="discord")
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs import chain
 from jobs.access import Grant, Principal, Role
 from jobs.clock import now
 from jobs.errors import ConflictError, NotFoundError, RateLimitedError
 from jobs.models import Hook, HookDelivery, Job
 from jobs.rate import Rate
-from jobs.submit import JobRequest, accept_within, asks_for
+from jobs.submit import JobRequest, accept_within, asks_for, with_its_template
 from jobs.view import JobStatus
 
 ORIGIN = "hook"
@@ -46,7 +47,7 @@ async def take(hook_id: int, delivery_id: str | None, parameters: Mapping[str, A
     require_ready(hook)
     at = now()
     await _require_room(hook, at)
-    request = request_of(hook, parameters)
+    request = await with_its_template(request_of(hook, parameters))
     waiting = await _waiting_job(hook, request) if hook.coalesce else None
     job = waiting or await accept_within(request)
     await HookDelivery.create(hook_id=hook.id, delivery_id=delivery_id, job_id=job.id, received_at=at)
@@ -63,6 +64,8 @@ def request_of(hook: Hook, parameters: Mapping[str, Any]) -> JobRequest:
         parameters={**hook.parameters, **parameters},
         channel=hook.channel,
         host=hook.host,
+        template=hook.template,
+        then=chain.stored(hook.then),
     )
 
 

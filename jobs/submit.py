@@ -96,7 +96,7 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
 
     `interactive`: whether it comes from a chat, where what destroys or overwrites is asked.
     """
-    request = await _with_template(request)
+    request = await with_its_template(request)
     if first := await _first_job(request):
         return Accepted(first, created=False)
     if asked := await _first_question(request):
@@ -122,19 +122,19 @@ async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
 
 async def accept_within(request: JobRequest) -> Job:
     """Inside a unit: accept a request without a key as part of something greater; raises as `submit` does."""
-    return await _accept(request, await _checked(await _with_template(request)))
+    return await _accept(request, await _checked(await with_its_template(request)))
 
 
 async def takes_second_person(request: JobRequest) -> bool:
     """Whether a second person has to confirm a step of what is asked for; raises what `submit` would raise."""
     if not (await runtime_settings.load()).two_person:
         return False
-    return await _is_of_two(_steps_of(await _checked(await _with_template(request))))
+    return await _is_of_two(_steps_of(await _checked(await with_its_template(request))))
 
 
 async def require_acceptable(request: JobRequest) -> None:
     """Raise what `submit` would raise for this request, and write nothing."""
-    await _checked(await _with_template(request))
+    await _checked(await with_its_template(request))
 
 
 async def retry(job_id: int, request: JobRequest) -> Accepted:
@@ -167,7 +167,8 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
     )
 
 
-async def _with_template(request: JobRequest) -> JobRequest:
+async def with_its_template(request: JobRequest) -> JobRequest:
+    """The request with the parameters that its template gives; raises `InvalidRequestError` for an unknown one."""
     parameters = await with_template(request.kind, request.template, request.parameters)
     return replace(request, parameters=parameters, template=None)
 

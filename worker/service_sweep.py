@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
+from tortoise.expressions import Q
 
-from jobs import hosts, queue
+from jobs import hosts, outbox, queue
 from jobs.claim import is_due
 from jobs.clock import now
 from jobs.database.unit import reader, unit
+from jobs.events import HostSilent
 from jobs.expiry import expire
 from jobs.hosts import SILENT_AFTER
 from jobs.models import Host, Job
@@ -25,6 +27,9 @@ LONGEST_INTERVAL = timedelta(minutes=1)
 SHORTEST_INTERVAL = timedelta(seconds=1)
 WATCHED_FOR = timedelta(minutes=10)
 """How long this process itself must have heard nothing before it gives a host's jobs up, whatever the clocks say."""
+
+TOLD_AFTER = timedelta(minutes=5)
+"""A silence that is worth an event: a worker's restart is shorter."""
 
 _log = structlog.get_logger()
 
@@ -74,6 +79,8 @@ class ServiceSweep:
         self._watch.look(found, time.monotonic())
         self._say_who_is_silent(found)
         for host in found:
+            if self._is_silent_for(host, min(TOLD_AFTER, self._lost_after)):
+                await _guarded("tell_of_silence", unit(partial(_tell_of_silence, host)))
             if self._is_lost(host):
                 await _guarded("give_up", _give_up(host))
         await _guarded("wake", _wake(found))
@@ -94,6 +101,15 @@ class ServiceSweep:
         if host.last_seen_at is None or now() - host.last_seen_at <= self._lost_after:
             return False
         return self._is_silent_for(host, min(WATCHED_FOR, self._lost_after))
+
+
+async def _tell_of_silence(host: Host) -> None:
+    """Publish a silence once, whichever of the service workers finds it."""
+    untold = Q(silence_told_at__isnull=True) | ~Q(silence_told_at=host.last_seen_at)
+    silent = Host.filter(untold, id=host.id, last_seen_at=host.last_seen_at)
+    if host.last_seen_at and await silent.update(silence_told_at=host.last_seen_at):
+        data = HostSilent(host=host.name, silent_since=host.last_seen_at)
+        await outbox.publish("host.silent", data, repository=None)
 
 
 async def _give_up(host: Host) -> None:

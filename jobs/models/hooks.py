@@ -11,8 +11,10 @@ DELIVERY_ID_LENGTH = 255
 
 
 class Hook(Model):
-    """A way in for signed requests, and the job that each of them starts. `secret` and `second_secret` are encrypted;
-    either may sign. `parameters` are fixed, `mapping` takes some from the payload (parameter to JSON pointer).
+    """A way in for signed requests, and the job that each of them starts.
+
+    `secret` and `second_secret` are encrypted; either may sign. `parameters` are fixed, `mapping` takes some from the
+    payload (parameter to JSON pointer), `then` is the chain.
     """
 
     id = fields.IntField(primary_key=True)
@@ -23,6 +25,8 @@ class Hook(Model):
     kind = fields.CharField(max_length=63)
     repository_name = fields.CharField(max_length=NAME_LENGTH, null=True)
     host = fields.CharField(max_length=255, null=True)
+    template = fields.CharField(max_length=NAME_LENGTH, null=True)
+    then: list[dict[str, Any]] = fields.JSONField[list[dict[str, Any]]](default=list, db_default="[]")
     parameters: dict[str, Any] = fields.JSONField[dict[str, Any]](default=dict)
     mapping: dict[str, str] = fields.JSONField[dict[str, str]](default=dict)
     when: dict[str, Any] = fields.JSONField[dict[str, Any]](default=dict)

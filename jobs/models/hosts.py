@@ -13,6 +13,7 @@ class Host(Model):
     borg_version = fields.CharField(max_length=32, null=True)
     max_jobs = fields.IntField(default=4, db_default=4)
     last_seen_at = fields.DatetimeField(null=True)
+    silence_told_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

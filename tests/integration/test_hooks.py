@@ -378,3 +378,29 @@ async def test_delivery_ids_are_kept_for_seven_days(api):
     await HookDelivery.all().update(received_at=now() - timedelta(days=7, hours=1))
     await expiry.expire()
     assert await HookDelivery.all().count() == 0
+
+
+async def test_hook_takes_a_template_and_a_chain(api):
+    await api.post("/api/templates", {"name": "weekly", "kind": "prune", "parameters": {"keep_weekly": 4}})
+    action = {"kind": "prune", "template": "weekly", "then": ["compact"]}
+    await hook(api, action=action, coalesce=True)
+    first, joined = await send(api, standard()), await send(api, standard())
+    assert (first.status, joined.status) == (202, 200)
+    job = await Job.get()
+    assert (job.kind, job.parameters["keep_weekly"]) == ("prune", 4)
+    assert [step["kind"] for step in job.follow_ups] == ["compact"]
+    refused = await api.post(
+        "/api/hooks",
+        {"name": "x", "scheme": "github", "action": {**action, "repository": "photos", "then": ["backup"]}},
+    )
+    assert refused.status == 422
+
+
+async def test_what_takes_two_is_asked_once_a_delivery_and_starts_nothing(api):
+    await api.put("/api/settings", {"two_person": ["backup"]})
+    await hook(api)
+    signed = standard()
+    first, again = await send(api, signed), await send(api, signed)
+    assert (first.status, again.json["confirmation_id"]) == (202, first.json["confirmation_id"])
+    assert await Job.all().count() == 0
+    assert (await send(api, standard())).json["confirmation_id"] != first.json["confirmation_id"]

@@ -13,7 +13,7 @@ from jobs.claim import Claimant, claim_next
 from jobs.clock import now
 from jobs.database.unit import finish_units, unit
 from jobs.lifecycle import NewJob
-from jobs.models import Host, Job
+from jobs.models import EventEntry, Host, Job
 from jobs.queue import host_queue
 from jobs.secrets import HostKey
 from worker.service_sweep import ServiceSweep, Watch
@@ -178,3 +178,20 @@ def test_watch_counts_from_the_first_look_at_what_was_said_last():
     host.last_seen_at = now() + timedelta(seconds=1)
     watch.look([host], 130)
     assert watch.silent_for_s(host) == 0
+
+
+@pytest.mark.usefixtures("opened")
+async def test_silence_is_an_event_once_for_all_service_workers(key, clock):
+    await registered(key)
+    sweeps = [ServiceSweep(LOST_AFTER), ServiceSweep(LOST_AFTER)]
+    for _ in range(8):
+        for sweep in sweeps:
+            await sweep.sweep()
+        clock.now_s += 60
+    [entry] = await EventEntry.all()
+    assert (entry.type, '"host":"a"' in entry.payload) == ("host.silent", True)
+    await Host.all().update(last_seen_at=now() + timedelta(seconds=1))
+    for _ in range(8):
+        await sweeps[0].sweep()
+        clock.now_s += 60
+    assert await EventEntry.all().count() == 2

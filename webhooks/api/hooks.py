@@ -1,5 +1,7 @@
 """Hooks: which signed requests start which job."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints, ValidationError
 from tortoise.exceptions import IntegrityError
 
+from jobs import chain
 from jobs.access import Role
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
@@ -19,9 +22,10 @@ from jobs.json_pointer import is_pointer
 from jobs.models import Hook
 from jobs.place import find_place
 from jobs.repository_fields import Channel, HostName
+from jobs.templates import with_template
 from jobs.types import job_type
 from webhooks.api.fields import Body, RateText
-from webhooks.api.job_kinds import RepositoryReference
+from webhooks.api.job_kinds import RepositoryReference, Step, follow_up
 from webhooks.api.made import made
 from webhooks.api.rotation import rotation
 from webhooks.api.stored_secrets import LEAST_TEXT, encrypted, is_plain_secret, is_signing_secret, new_signing_secret
@@ -64,6 +68,8 @@ class Action(Body):
     kind: Annotated[str, StringConstraints(max_length=63)]
     repository: RepositoryReference | None = None
     host: HostName | None = None
+    template: Annotated[str, StringConstraints(max_length=63)] | None = None
+    then: list[str | Step] = Field(default_factory=list, max_length=20)
     parameters: dict[ParameterName, Any] = Field(default_factory=dict, max_length=100)
     mapping: dict[ParameterName, Pointer] = Field(default_factory=dict, max_length=100)
 
@@ -100,6 +106,8 @@ class HookAction(BaseModel):
     kind: str
     repository: str | None
     host: str | None
+    template: str | None
+    then: list[dict[str, Any]]
     parameters: dict[str, Any]
     mapping: dict[str, str]
 
@@ -192,24 +200,28 @@ async def _action_columns(call: Call[Any, None], action: Action) -> dict[str, An
     """What is stored of an action that can be carried out; raises a `RequestRefusedError` for any other."""
     kind = job_type(action.kind)
     host = None if kind.needs_repository else action.host or call.context.settings.host
-    place = await find_place(kind, action.repository, host)
-    _check_parameters(kind, action)
+    place = await find_place(kind, action.repository, host, call.origin)
+    _check_parameters(kind, action, await with_template(kind.kind, action.template, action.parameters))
+    then = [asdict(follow_up(step)) for step in action.then]
+    chain.steps(kind, {}, chain.stored(then))
     return {
         "kind": kind.kind,
         "repository_name": place.repository_name,
         "host": host,
+        "template": action.template,
+        "then": then,
         "parameters": action.parameters,
         "mapping": action.mapping,
     }
 
 
-def _check_parameters(kind: JobType, action: Action) -> None:
+def _check_parameters(kind: JobType, action: Action, parameters: Mapping[str, Any]) -> None:
     for name in action.mapping:
         if name not in kind.parameters.model_fields or name in action.parameters:
             refusal = "is fixed already" if name in action.parameters else f"is no parameter of {kind.kind}"
             raise InvalidRequestError(f"action.mapping.{name}", f"it {refusal}.")
     try:
-        kind.parameters.model_validate(action.parameters)
+        kind.parameters.model_validate(dict(parameters))
     except ValidationError as error:
         for found in error.errors(include_input=False, include_url=False):
             if found["loc"][:1] not in {(name,) for name in action.mapping}:

@@ -121,7 +121,7 @@ async def start(kind: JobType, call: Call[Any, None]) -> Answer:
         channel=call.body.channel,
         priority=call.body.priority,
         template=call.body.template,
-        then=tuple(_step(step) for step in call.body.then),
+        then=tuple(follow_up(step) for step in call.body.then),
     )
     accepted = await submit(request)
     return started(call, accepted.job)
@@ -143,7 +143,8 @@ async def list_kind(kind: JobType, call: Call[None, PageQuery]) -> Page[JobView]
     return await page_of_jobs(call, Job.filter(repository_id=(await find(call)).id, kind=kind.kind))
 
 
-def _step(said: str | Step) -> FollowUp:
+def follow_up(said: str | Step) -> FollowUp:
+    """A further job as a chain has it."""
     return FollowUp(said) if isinstance(said, str) else FollowUp(said.kind, said.parameters)
 
 
