@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
-from benchmarks import hook_deliveries, memory, overhead, schedule_tick, start_latency
+from benchmarks import chat_load, hook_deliveries, memory, overhead, schedule_tick, start_latency
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
     "start_latency": start_latency.measure,
@@ -14,6 +14,9 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, object]]]] = {
     "long_log": memory.long_log,
     "many_files": memory.many_files,
     "schedule_tick": schedule_tick.measure,
+    "chat_commands": chat_load.commands,
+    "chat_threads": chat_load.threads,
+    "chat_burst": chat_load.burst,
 }
 
 

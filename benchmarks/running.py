@@ -51,7 +51,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def locutus_up(**environment: str) -> AsyncIterator[Running]:
+async def locutus_up(command: str = "up", **environment: str) -> AsyncIterator[Running]:
     directory = Path(tempfile.mkdtemp(prefix="locutus-bench-"))
     port = free_port()
     given = {
@@ -64,7 +64,12 @@ async def locutus_up(**environment: str) -> AsyncIterator[Running]:
         **environment,
     }
     with (directory / "up.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", "up", env=given, stderr=log)
+        if command == "gateway":
+            migrating = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "cli", "migrate", env=given, stderr=log
+            )
+            await migrating.wait()
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", command, env=given, stderr=log)
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:

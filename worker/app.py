@@ -36,7 +36,7 @@ from worker.wake_worker import WakeWorker
 
 RECONNECT_S = 1.0
 HOST_KEY_FILE = "host.key"
-BUDGETS = {"slack": (50 / 60, 12.0, 3.0), "discord": (25.0, 25.0, 10.0)}
+BUDGETS = {"slack": (50 / 60, 9.0, 3.0), "discord": (25.0, 25.0, 10.0)}
 """Calls a second, calls at once, and how many of these only ends may use: Slack's tier 3, about 50 a minute; half of
 Discord's 50 a second, as a message of its own takes more than one call, and commands are answered beside.
 """

@@ -1,15 +1,15 @@
 """How many calls a chat platform takes: a token bucket with a reserve for final states, which learns from refusals.
 Pure.
 
-A refusal says that the platform takes less than was thought: the rate falls by a third at once, and returns by a
-twentieth of itself a minute, as TCP finds what a line takes (additive increase, multiplicative decrease: RFC 5681).
+A refusal says that the platform takes less than was thought: the rate falls by a quarter at once, and returns by a
+tenth of what it may be a minute, as TCP finds what a line takes (additive increase, multiplicative decrease: RFC 5681).
 """
 
 from dataclasses import dataclass
 
-SLOWER, SLOWEST = 2 / 3, 1 / 4
+SLOWER, SLOWEST = 3 / 4, 1 / 4
 """What is left of the rate after a refusal, and what is left of it at least, however many there are."""
-FASTER_PER_S = 0.05 / 60
+FASTER_PER_S = 0.1 / 60
 
 
 @dataclass(slots=True)

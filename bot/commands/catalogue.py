@@ -1,6 +1,6 @@
 """Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
 
-from bot.commands import archives, confirming, overdue, schedules, starting, steering, watching
+from bot.commands import archives, confirming, overdue, repositories, schedules, starting, steering, watching
 from bot.commands.declaration import Command
 from bot.commands.guide import help_command
 
@@ -12,6 +12,7 @@ COMMANDS: dict[str, Command] = {
         *archives.COMMANDS,
         *steering.COMMANDS,
         *confirming.COMMANDS,
+        *repositories.COMMANDS,
         *schedules.COMMANDS,
         *overdue.COMMANDS,
     )

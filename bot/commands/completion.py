@@ -11,9 +11,11 @@ from bot.commands.declaration import Values
 from bot.commands.lookup import may_see, visible_repositories
 from bot.commands.outcome import described
 from bot.commands.schedules import visible_schedules
+from jobs import runtime_settings
+from jobs.clock import now
 from jobs.command_words import WordType
 from jobs.database.unit import reader
-from jobs.models import Archive, Job
+from jobs.models import Archive, Confirmation, Job
 
 OFFERED = 25
 """As many as Discord takes: https://discord.com/developers/docs/interactions/application-commands#autocomplete"""
@@ -67,6 +69,18 @@ async def _schedules(said: Values, asker: Asker) -> list[Choice]:
     return [Choice(row.name, _label(f"{row.name}: {row.cron_expression}")) for row in await visible_schedules(asker)]
 
 
+async def _packages(said: Values, asker: Asker) -> list[Choice]:
+    del said, asker
+    return [Choice(name, name) for name in (await runtime_settings.load()).package_allowlist]
+
+
+async def _confirmations(said: Values, asker: Asker) -> list[Choice]:
+    del said
+    waiting = Confirmation.filter(state="waiting", expires_at__gt=now()).using_db(reader())
+    rows = [row for row in await waiting.order_by("-id") if may_see(asker, row.repository_name)]
+    return [Choice(str(row.id), _label(f"#{row.id} {' '.join(row.plan)}")) for row in rows]
+
+
 async def _commands(said: Values, asker: Asker) -> list[Choice]:
     del said, asker
     return [Choice(name, _label(f"{name}: {command.summary}")) for name, command in COMMANDS.items()]
@@ -81,5 +95,7 @@ _OFFERS: Mapping[WordType, Callable[[Values, Asker], Awaitable[list[Choice]]]] =
     WordType.ARCHIVE: _archives,
     WordType.JOB: _jobs,
     WordType.SCHEDULE: _schedules,
+    WordType.PACKAGE: _packages,
+    WordType.CONFIRMATION: _confirmations,
     WordType.COMMAND: _commands,
 }

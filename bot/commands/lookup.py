@@ -1,13 +1,14 @@
 """What a command's words name, as far as the asker may see it: what they may not see does not exist for them."""
 
 from difflib import get_close_matches
+from typing import Any
 
 from bot.commands.asking import Asker
 from bot.commands.grammar import quoted
 from jobs.access import Role
 from jobs.database.unit import reader
-from jobs.errors import NotFoundError
-from jobs.models import Job, Repository
+from jobs.errors import InvalidRequestError, NotFoundError
+from jobs.models import Host, Job, Repository
 
 
 def may_see(asker: Asker, repository: str | None) -> bool:
@@ -38,3 +39,11 @@ async def repository_named(asker: Asker, reference: str) -> Repository:
     near = get_close_matches(reference, [row.name for row in visible], n=1)
     hint = f"Did you mean {near[0]}?" if near else "`/backup list` shows those there are."
     raise NotFoundError(f"There is no repository {quoted(reference)}. {hint}")
+
+
+async def only_host() -> str:
+    """The host that is meant where there is only one; raises `InvalidRequestError` where there is a choice."""
+    names: list[Any] = await Host.all().using_db(reader()).order_by("name").values_list("name", flat=True)
+    if len(names) != 1:
+        raise InvalidRequestError("host", f"say which one: `--host NAME`, of {', '.join(names) or 'those to come'}.")
+    return str(names[0])

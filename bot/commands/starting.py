@@ -2,16 +2,12 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
-from bot.commands.lookup import repository_named
+from bot.commands.lookup import only_host, repository_named
 from bot.commands.outcome import told
-from jobs.database.unit import reader
-from jobs.errors import InvalidRequestError
 from jobs.job_type import FollowUp, JobType
-from jobs.models import Host
 from jobs.present import PRIORITIES
 from jobs.submit import JobRequest, submit_or_ask
 from jobs.types import JOB_TYPES
@@ -64,15 +60,8 @@ async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:
     if kind.needs_repository:
         request = replace(request, repository=(await repository_named(asker, values["repository"])).name)
     else:
-        request = replace(request, host=values.get("host") or await _only_host())
+        request = replace(request, host=values.get("host") or await only_host())
     parameters = {name: value for name, value in values.items() if name in kind.parameters.model_fields}
     then = tuple(FollowUp(step) for step in values.get("then", ()))
     options = {name: values[name] for name in ("priority", "template") if name in values}
     return await told(await submit_or_ask(replace(request, parameters=parameters, then=then, **options)))
-
-
-async def _only_host() -> str:
-    names: list[Any] = await Host.all().using_db(reader()).order_by("name").values_list("name", flat=True)
-    if len(names) != 1:
-        raise InvalidRequestError("host", f"say which one: `--host NAME`, of {', '.join(names) or 'those to come'}.")
-    return str(names[0])

@@ -45,7 +45,8 @@ def _counted(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
 
 
-async def _list(asker: Asker, values: Values) -> Answer:
+async def list_repositories(asker: Asker, values: Values) -> Answer:
+    """The repositories that the asker may see, each on a line."""
     del values
     seen = await visible_repositories(asker)
     if not seen:
@@ -108,7 +109,7 @@ COMMANDS = (
         "status", "shows what runs and waits, or one job", _status,
         positionals=(Positional("job", WordType.JOB, "JOB", required=False),),
     ),
-    Command("list", "shows the repositories", _list),
+    Command("list", "shows the repositories", list_repositories),
     Command("history", "shows the newest jobs", _history, positionals=(_REPOSITORY,)),
     Command("logs", "shows a job's last log lines", _logs, positionals=(JOB,)),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from itertools import accumulate, takewhile
 from typing import Any
 
 from bot import wording
-from bot.card import Button, Field, Message
+from bot.card import Button, Field, Message, Part
 from bot.discord.markdown import code, escape, fenced, plain_start, start, width
 from jobs.view import JobStatus
 
@@ -39,12 +39,23 @@ Json = dict[str, Any]
 
 
 def render(message: Message) -> Json:
-    """`embeds`, `components` and `allowed_mentions` of the message."""
-    return {
-        "embeds": [_embed(message)],
-        "components": _rows(message.buttons),
-        "allowed_mentions": NOBODY,
-    }
+    """`embeds`, `components` and `allowed_mentions` of the message.
+
+    A further reply calls who asked by a mention in its `content`: in an embed it would notify nobody.
+    """
+    shown = {"embeds": [_embed(message)], "components": _rows(message.buttons)}
+    called = _called(message)
+    if called is None:
+        return {**shown, "allowed_mentions": NOBODY}
+    return {**shown, "content": f"<@{called}>", "allowed_mentions": {"parse": [], "users": [called]}}
+
+
+def _called(message: Message) -> str | None:
+    """The person whom a further reply is for, where Discord knows them."""
+    if message.part not in {Part.FAILURE, Part.END}:
+        return None
+    people = (_PERSON.fullmatch(field.subject or "") for field in message.fields)
+    return next((person[1] for person in people if person), None)
 
 
 def render_answer(

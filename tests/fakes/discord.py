@@ -147,7 +147,7 @@ class FakeDiscord:
         self.asked[made["id"]] = Asked(made)
         return made
 
-    def command(self, name: str, *, focused: str | None = None, **options: Any) -> Json:
+    def command(self, name: str, /, *, focused: str | None = None, **options: Any) -> Json:
         """The `data` of `/backup NAME` with these options; only what is registered can be sent."""
         return command_data(self.commands, name, focused, options)
 

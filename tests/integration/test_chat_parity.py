@@ -79,6 +79,10 @@ SCENARIO = [
     (SAY, "overdue snooze photos 2d"),
     (SAY, "package install sl"),
     (SAY, "restore photos photos-2026 'my files' to /restored"),
+    (SAY, "unlock photos"),
+    (SAY, "repo list"),
+    (SAY, "repo add mail /r/mail /home --encryption none"),
+    (SAY, "repo add mail mail /home"),
 ]
 
 # Discord's client knows the commands and the types of their options.
