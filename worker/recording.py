@@ -306,6 +306,8 @@ async def _put_back(following: Following, again: NextTry) -> None:
 async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: bool) -> None:
     job, result = following.job, conclusion.result
     await following.store_text()
+    if result is not None and job.repository_id is not None and (borg_id := result.repository.get("borg_id")):
+        await lanes.unite(job.repository_id, borg_id)  # first: the end may write a follow-up that refers to the row
     ended = await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
     if result is None:
         if following.reader.progress.removed:
@@ -320,8 +322,6 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
 
 async def _keep(following: Following, result: Result, repository_id: int, completed_at: datetime | None) -> None:
     """What a success leaves in the repository's row and among its archives."""
-    if borg_id := result.repository.get("borg_id"):
-        await lanes.unite(repository_id, borg_id)
     if result.archive is not None:
         await archives.record(repository_id, following.job.id, result.archive)
     if result.removed:
