@@ -13,6 +13,7 @@ class WordType(StrEnum):
     PACKAGE = "package"
     SCHEDULE = "schedule"
     CONFIRMATION = "confirmation"
+    DELIVERY = "delivery"
     COMMAND = "command"
     TEXT = "text"
 

@@ -18,8 +18,12 @@ import structlog
 from tortoise.expressions import Q
 from tortoise.queryset import QuerySet
 
-from jobs.database.unit import reader, unit
+from jobs import audit, queue
+from jobs.access import Principal, Role
+from jobs.clock import now
+from jobs.database.unit import after_commit, reader, unit
 from jobs.digest import DIGEST
+from jobs.errors import ConflictError, NotFoundError
 from jobs.models import Delivery, DeliveryAttempt, Subscription
 
 RETRY_OFFSETS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -138,11 +142,26 @@ async def record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> D
     return await unit(partial(_record, claim, answer, at, jitter))
 
 
-async def replay(delivery_id: int, at: datetime) -> bool:
-    """Inside a unit: have an ended delivery sent anew under its `webhook_id`; False when there is none that ended."""
+async def replay(delivery_id: int, principal: Principal, *, origin: str, asked_in: str | None = None) -> Delivery:
+    """Have an ended delivery sent anew under its `webhook_id`, and return it.
+
+    Raises `ForbiddenError`, `NotFoundError`, `ConflictError` while it waits for its next try.
+    """
+    principal.require(Role.ADMINISTER, None, asked_in)
+    return await unit(partial(_replay, delivery_id, principal, origin))
+
+
+async def _replay(delivery_id: int, principal: Principal, origin: str) -> Delivery:
+    row = await Delivery.get_or_none(id=delivery_id)
+    if row is None:
+        raise NotFoundError(f"There is no delivery {delivery_id}.")
     ended = Delivery.filter(id=delivery_id, state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD])
-    again = {"state": DeliveryState.WAITING, "attempts": 0, "held": False, "due_at": at, "claimed_until": None}
-    return bool(await ended.update(**again))
+    again = {"state": DeliveryState.WAITING, "attempts": 0, "held": False, "due_at": now(), "claimed_until": None}
+    if not await ended.update(**again):
+        raise ConflictError(f"Delivery {delivery_id} waits for its next try already.")
+    await audit.record(principal, "delivery.replay", origin=origin, target=str(delivery_id))
+    after_commit(partial(queue.ring, queue.NO_JOB))
+    return row.update_from_dict(again)
 
 
 async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:

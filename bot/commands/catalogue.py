@@ -1,6 +1,16 @@
 """Every command, for every platform. A group of commands is a module with its own; here it gets its line."""
 
-from bot.commands import archives, confirming, overdue, repositories, schedules, starting, steering, watching
+from bot.commands import (
+    archives,
+    confirming,
+    deliveries,
+    overdue,
+    repositories,
+    schedules,
+    starting,
+    steering,
+    watching,
+)
 from bot.commands.declaration import Command
 from bot.commands.guide import help_command
 
@@ -15,6 +25,7 @@ COMMANDS: dict[str, Command] = {
         *repositories.COMMANDS,
         *schedules.COMMANDS,
         *overdue.COMMANDS,
+        *deliveries.COMMANDS,
     )
 }
 COMMANDS["help"] = help_command(COMMANDS)

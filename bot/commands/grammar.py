@@ -85,7 +85,7 @@ def quoted(word: str) -> str:
     return repr(wording.clip(word, _SAID_LIMIT))
 
 
-_NUMBERED = {WordType.JOB, WordType.CONFIRMATION}
+_NUMBERED = {WordType.JOB, WordType.CONFIRMATION, WordType.DELIVERY}
 
 
 def _number(command: Command, word: Positional, value: Any) -> int:

@@ -12,11 +12,11 @@ import pytest
 from tortoise.exceptions import OperationalError
 
 from jobs import clock, delivery
-from jobs.database.unit import unit
 from jobs.delivery import Answer, DeliveryState
 from jobs.models import Delivery, Subscription
 from jobs.secrets import SecretBox
 from tests.conftest import free_port
+from tests.fakes.instance import ADMIN
 from tests.fakes.webhook_receiver import Clock, Say, WebhookReceiver, untrusted_tls
 from webhooks.outbound import WebhookSender
 from worker import deliveries as worker_deliveries
@@ -135,7 +135,7 @@ async def test_endpoint_that_always_fails_ends_dead_after_a_day_and_can_be_repla
             now.moment = row.due_at
         assert row.state == DeliveryState.DEAD
         assert abs(now() - start - dt.timedelta(days=1)) < dt.timedelta(hours=2.4)
-        assert await unit(partial(delivery.replay, row.id, now()))
+        assert (await delivery.replay(row.id, ADMIN, origin="api")).state == "waiting"
         await until(opened_sqlite, ends_as(row, state=DeliveryState.DELIVERED, attempts=1))
     assert set(receiver.ids) == {row.webhook_id}
 

@@ -1,18 +1,16 @@
 """Deliveries: what was sent, what waits, what is dead and can be replayed, with each try."""
 
 from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from jobs import audit, delivery, queue
+from jobs import delivery
 from jobs.access import Role
-from jobs.clock import now
-from jobs.database.unit import after_commit, reader, unit
+from jobs.database.unit import reader
 from jobs.delivery import DeliveryState
-from jobs.errors import ConflictError, NotFoundError
+from jobs.errors import NotFoundError
 from jobs.models import Delivery, DeliveryAttempt
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
@@ -81,16 +79,8 @@ async def show(call: Plain) -> DeliveryWithTries:
 
 async def replay(call: Plain) -> Answer:
     """Have a delivery that has ended sent again, under the same id."""
-    await _find(call.id)
-    await unit(partial(_replay, call))
-    return Answer(_present(await _find(call.id)), status=HTTPStatus.ACCEPTED)
-
-
-async def _replay(call: Plain) -> None:
-    if not await delivery.replay(call.id, now()):
-        raise ConflictError(f"Delivery {call.id} waits for its next try already.")
-    await audit.record(call.principal, "delivery.replay", origin=call.origin, target=str(call.id))
-    after_commit(partial(queue.ring, queue.NO_JOB))
+    again = await delivery.replay(call.id, call.principal, origin=call.origin)
+    return Answer(_present(again), status=HTTPStatus.ACCEPTED)
 
 
 async def _find(delivery_id: int) -> Delivery:
