@@ -4,9 +4,9 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from jobs import runtime_settings
 from jobs.clock import now
 from jobs.errors import RateLimitedError
+from jobs.job_type import Policy
 from jobs.lifecycle import NewJob
 from jobs.models import Host, Job
 from jobs.types import job_type
@@ -14,10 +14,10 @@ from jobs.types import job_type
 HOUR = timedelta(hours=1)
 
 
-async def keep(new: NewJob) -> None:
+async def keep(new: NewJob, policy: Policy) -> None:
     """Inside a unit: raise `RateLimitedError` where the jobs of the last hour leave no room for another."""
     kind = job_type(new.kind)
-    limit = kind.hourly_limit((await runtime_settings.load()).policy)
+    limit = kind.hourly_limit(policy)
     if not limit:
         return
     await Host.filter(name=new.host).select_for_update().first()  # one request at a time counts (PostgreSQL)

@@ -23,6 +23,7 @@ from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
 from jobs.place import Place, find_place, find_repository, number_of, schedule_of
 from jobs.present import PRIORITIES
+from jobs.runtime_settings import RuntimeSettings
 from jobs.scope import at_stake, removes_from, require_own_archives
 from jobs.templates import with_template
 from jobs.types import job_type
@@ -101,17 +102,18 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
         return Accepted(first, created=False)
     if asked := await _first_question(request):
         return asked
-    new = await _checked(request)
+    settings = await runtime_settings.load()
+    new = await _checked(request, settings)
     steps = _steps_of(new)
-    second_person = await _is_of_two(steps)
+    second_person = _is_of_two(steps, settings)
     if second_person or (interactive and any(job_type(step.kind).destroys(step.parameters) for step in steps)):
         return await _asked(request, new, second_person=second_person)
-    return await _accepted(request, new)
+    return await _accepted(request, new, settings)
 
 
-async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
+async def _accepted(request: JobRequest, new: NewJob, settings: RuntimeSettings) -> Accepted:
     try:
-        return Accepted(await unit(partial(_accept, request, new)), created=True)
+        return Accepted(await unit(partial(_accept, request, new, settings)), created=True)
     except IntegrityError:
         if first := await _first_job(request):
             return Accepted(first, created=False)
@@ -122,19 +124,21 @@ async def _accepted(request: JobRequest, new: NewJob) -> Accepted:
 
 async def accept_within(request: JobRequest) -> Job:
     """Inside a unit: accept a request without a key as part of something greater; raises as `submit` does."""
-    return await _accept(request, await _checked(await with_its_template(request)))
+    settings = await runtime_settings.load()
+    return await _accept(request, await _checked(await with_its_template(request), settings), settings)
 
 
 async def takes_second_person(request: JobRequest) -> bool:
     """Whether a second person has to confirm a step of what is asked for; raises what `submit` would raise."""
-    if not (await runtime_settings.load()).two_person:
+    settings = await runtime_settings.load()
+    if not settings.two_person:
         return False
-    return await _is_of_two(_steps_of(await _checked(await with_its_template(request))))
+    return _is_of_two(_steps_of(await _checked(await with_its_template(request), settings)), settings)
 
 
 async def require_acceptable(request: JobRequest) -> None:
     """Raise what `submit` would raise for this request, and write nothing."""
-    await _checked(await with_its_template(request))
+    await _checked(await with_its_template(request), await runtime_settings.load())
 
 
 async def retry(job_id: int, request: JobRequest) -> Accepted:
@@ -204,7 +208,7 @@ def _names(request: JobRequest, job: Job) -> bool:
     return request.repository == job.repository_name if number is None else job.repository_id in {None, number}
 
 
-async def _checked(request: JobRequest) -> NewJob:
+async def _checked(request: JobRequest, settings: RuntimeSettings) -> NewJob:
     kind = job_type(request.kind)
     place = await _place(request)
     request.principal.require(kind.role, place.repository_name, request.asked_in)
@@ -212,9 +216,8 @@ async def _checked(request: JobRequest) -> NewJob:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
     parameters = checked(kind, request.parameters)
     steps = chain.steps(kind, parameters, request.then)
-    policy = (await runtime_settings.load()).policy
     for step in (FollowUp(kind.kind, parameters), *steps):
-        await _require_possible(step, request, place, policy)
+        await _require_possible(step, request, place, settings.policy)
     return NewJob(
         kind=kind.kind,
         host=place.host,
@@ -234,9 +237,8 @@ async def _checked(request: JobRequest) -> NewJob:
     )
 
 
-async def _is_of_two(steps: Iterable[FollowUp]) -> bool:
-    two_person = (await runtime_settings.load()).two_person
-    return any(step.kind in two_person for step in steps)
+def _is_of_two(steps: Iterable[FollowUp], settings: RuntimeSettings) -> bool:
+    return any(step.kind in settings.two_person for step in steps)
 
 
 def _steps_of(new: NewJob) -> tuple[FollowUp, ...]:
@@ -303,8 +305,8 @@ async def _require_possible(step: FollowUp, request: JobRequest, place: Place, p
     await require_own_archives(kind, step.parameters, place)
 
 
-async def _accept(request: JobRequest, new: NewJob) -> Job:
-    await hourly_limit.keep(new)
+async def _accept(request: JobRequest, new: NewJob, settings: RuntimeSettings) -> Job:
+    await hourly_limit.keep(new, settings.policy)
     job = await lifecycle.create(new)
     # The new row's foreign key holds the repository's as it is (PostgreSQL): a change came before this look, or waits.
     unchanged = Repository.filter(id=new.repository_id, name=new.repository_name, host=new.host, lane=new.lane)
