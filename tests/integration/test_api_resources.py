@@ -12,11 +12,11 @@ from jobs.access import ROLE_NAMES
 from jobs.clock import now
 from jobs.events import EVENT_NAMES
 from jobs.models import ApiToken, AuditEntry, Delivery, Host, RoleBinding, Setting, Subscription
-from jobs.runtime_settings import RuntimeSettings
 from jobs.secrets import SecretBox
 from tests.fakes.gateway import SECRET_KEY, application, started
 from tests.fakes.instance import repository_row
 from webhooks.api import fields, subscriptions
+from webhooks.api.stored_secrets import new_signing_secret
 from webhooks.outbound import WebhookSender
 from worker.deliveries import Deliveries
 
@@ -138,7 +138,7 @@ async def test_secret_is_made_when_none_is_given_answered_once_and_encrypted(api
 async def test_given_secret_is_never_answered_and_can_be_changed(api):
     made = await api.post("/api/subscriptions", {"url": URL, "secret": SECRET})
     assert made.json["secret"] is None
-    other = subscriptions.new_secret()
+    other = new_signing_secret()
     changed = await api.put(f"/api/subscriptions/{made.json['id']}", {"secret": other})
     assert SECRET not in made.text
     assert other not in changed.text
@@ -259,6 +259,10 @@ async def test_settings_have_the_seeds_defaults_and_keep_what_is_put(api):
         "notify_on_backup_start": False, "notify_on_backup_success": False, "notify_on_backup_failure": True,
         "notify_on_restore_success": False, "notify_on_restore_failure": True, "notify_on_check_success": False,
         "notify_on_check_failure": True, "notify_on_schedule_failure": True,
+        "notify_on_compact_success": False, "notify_on_compact_failure": True,
+        "notify_on_prune_success": False, "notify_on_prune_failure": True,
+        "notify_on_package_success": False, "notify_on_package_failure": True,
+        "notify_on_backup_overdue": True, "notify_on_host_silent": True,
     }  # fmt: skip
     given = {"notify_on_backup_start": True, "default_channel": "slack:T1:C1", "max_jobs_by_kind": {"backup": 2}}
     assert (await api.put("/api/settings", given)).json == before | given
@@ -285,13 +289,6 @@ async def test_refused_setting_changes_nothing(api, given, field):
 async def test_settings_can_be_sent_back_as_they_were_answered(api):
     assert (await api.put("/api/settings", {"two_person": ["backup"]})).json["two_person"] == ["backup"]
     assert (await api.put("/api/settings", (await api.get("/api/settings")).json)).status == 200
-
-
-def test_settings_that_wait_for_a_feature_say_so():
-    described = RuntimeSettings.model_json_schema()["properties"]
-    waiting = {name for name in described if name.startswith(("retention_", "package_installs"))}
-    assert len(waiting) == 2
-    assert not [name for name in waiting if "Takes effect with" not in described[name]["description"]]
 
 
 async def test_hosts_show_whether_they_are_heard_of(api):

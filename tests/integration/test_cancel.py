@@ -84,7 +84,9 @@ async def test_run_past_its_point_of_no_return_is_refused(opened_sqlite, monkeyp
     monkeypatch.setattr(Backup, "cancellable", lambda _, progress: progress.nfiles is None)
     job = await running()
     await unit(partial(lifecycle.report, job.id, 1, Progress(nfiles=1)))
-    with pytest.raises(ConflictError, match=f"Job #{job.id} can't be cancelled any more: backup of a has come too far"):
+    with pytest.raises(
+        ConflictError, match=f"Job #{job.id} can't be cancelled any more: backup of a: it has come too far"
+    ):
         await cancel(job.id, ADMIN, origin="api")
     assert (await Job.get(id=job.id)).cancel_requested_by is None
     assert await AuditEntry.all().count() == 0

@@ -183,11 +183,12 @@ def test_an_unforeseen_error_keeps_its_traceback(error):
         ({"slack_bot_token": "x"}, ["SLACK_SIGNING_SECRET or SLACK_APP_TOKEN"]),
         ({"slack_bot_token": "x", "slack_app_token": "z"}, []),
         ({"slack_signing_secret": "y"}, ["SLACK_BOT_TOKEN"]),
+        ({"discord_public_key": "ab" * 32}, ["DISCORD_TOKEN"]),
     ],
 )
-def test_half_a_slack_is_warned_of(data_dir, secrets, missing):
+def test_half_a_platform_is_warned_of(data_dir, secrets, missing):
     with structlog.testing.capture_logs() as logged:
-        serve._warn_of_half_a_slack(settings(data_dir, **secrets))
+        serve._warn_of_half_a_platform(settings(data_dir, **secrets))
     assert [line["missing"] for line in logged] == missing
 
 
