@@ -19,6 +19,7 @@ REASONS: Mapping[str, str] = {
     "model_type": OBJECT,
     "model_attributes_type": OBJECT,
     "dict_type": OBJECT,
+    "none_required": "only null can be given",
     "list_type": "give a list",
     "string_type": "give a text",
     "string_too_short": "use at least {min_length} characters",

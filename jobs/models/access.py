@@ -5,7 +5,7 @@ from typing import Any
 from tortoise import Model, fields
 from tortoise.indexes import Index
 
-from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
+from jobs.models.lengths import ACTION_LENGTH, NAME_LENGTH, SUBJECT_LENGTH, TARGET_LENGTH
 
 
 class ApiToken(Model):
@@ -45,8 +45,8 @@ class AuditEntry(Model):
     id = fields.BigIntField(primary_key=True)
     at = fields.DatetimeField(auto_now_add=True)
     subject = fields.CharField(max_length=SUBJECT_LENGTH)
-    action = fields.CharField(max_length=63)
-    target = fields.CharField(max_length=255, null=True)
+    action = fields.CharField(max_length=ACTION_LENGTH)
+    target = fields.CharField(max_length=TARGET_LENGTH, null=True)
     origin = fields.CharField(max_length=63)
     result = fields.CharField(max_length=16)
     detail: dict[str, Any] = fields.JSONField[dict[str, Any]](default=dict)

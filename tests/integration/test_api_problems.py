@@ -110,7 +110,7 @@ async def test_time_of_rfc_3339_is_taken(api, moment):
         ("backup/run", "{}", "repository", "this field is needed."),
         ("backup/run", '{"repository": "A"}', "repository", PATTERN),
         ("backup/run", '{"repository": "a", "priority": "now"}', "priority", "give one of 'high', 'normal' or 'low'."),
-        ("backup/run", '{"repository": 7}', "repository", "give a text."),
+        ("backup/run", '{"repository": [7]}', "repository", "give a text."),
         ("tokens", '{"name": "ci", "role": "view", "expires_at": 1700000000}', "expires_at", f"{TIME}."),
         ("subscriptions", '{"url": "https://x/", "events": []}', "events", "it is too short: 1 is the least length."),
     ],

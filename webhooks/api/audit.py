@@ -7,20 +7,23 @@ from pydantic import BaseModel, StringConstraints
 
 from jobs.access import Role
 from jobs.models import AuditEntry
+from jobs.models.lengths import ACTION_LENGTH, SUBJECT_LENGTH, TARGET_LENGTH
 from webhooks.api.fields import Moment
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Call, Route
 
 PATH = "/api/audit"
-Word = Annotated[str, StringConstraints(max_length=255)]
+Subject = Annotated[str, StringConstraints(max_length=SUBJECT_LENGTH)]
+Action = Annotated[str, StringConstraints(max_length=ACTION_LENGTH)]
+Target = Annotated[str, StringConstraints(max_length=TARGET_LENGTH)]
 
 
 class AuditQuery(PageQuery):
     """Which entries; `since` and `until` bound `at`, the latter without its moment."""
 
-    subject: Word | None = None
-    action: Word | None = None
-    target: Word | None = None
+    subject: Subject | None = None
+    action: Action | None = None
+    target: Target | None = None
     result: Literal["accepted", "refused"] | None = None
     since: Moment | None = None
     until: Moment | None = None
