@@ -23,7 +23,7 @@ demo: setup ## run a first backup of real files and show its thread
 	@deploy/demo
 
 test: packages-test $(VENV)/development.stamp ## run every test against real borg, Redis and PostgreSQL
-	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n 3 --dist worksteal --durations=40 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(VENV)/development.stamp ## lint, types, import layers, documentation
 	$(BIN)/ruff check
