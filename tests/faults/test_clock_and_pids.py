@@ -136,6 +136,8 @@ async def test_clock_that_is_set_while_jobs_run_and_wait_loses_ends_and_repeats_
     gate.let_go()
     await up.ended(job_ids[0])
     await until(lambda: gate.begun() == 2)
+    async with asyncio.timeout(20):
+        await receiver.calls(1)  # a call on its way while the clock is set would be refused, and come again later
     wall_clock.set()  # one runs that was started by the other clock
     job_ids.append(await asked(up))
     gate.let_go(2)

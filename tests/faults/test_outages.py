@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -111,13 +112,19 @@ class RedisServer:
     async def refusing(self) -> AsyncIterator[list[float]]:
         """In its place something that hangs up on each caller; yields when they called."""
         calls: list[float] = []
+        loop = asyncio.get_running_loop()
 
-        async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            calls.append(asyncio.get_running_loop().time())
-            writer.transport.abort()
+        def hang_up() -> None:
+            calls.append(loop.time())
+            listener.accept()[0].close()
 
-        async with await asyncio.start_unix_server(hang_up, self.path):
+        # No asyncio server: who calls while that is closed is neither answered nor hung up on.
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.path))
+            listener.listen()
+            loop.add_reader(listener, hang_up)
             yield calls
+            loop.remove_reader(listener)
         self.path.unlink(missing_ok=True)
 
 

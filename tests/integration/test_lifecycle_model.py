@@ -25,8 +25,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tortoise.expressions import F
 
-from jobs import lifecycle, runtime_settings
+from jobs import lifecycle, runtime_settings, threads
 from jobs.access import Role, everywhere
 from jobs.cancel import cancel
 from jobs.claim import Claimant, claim_next
@@ -302,6 +303,8 @@ class Lifecycle(RuleBasedStateMachine):
     def each_event_is_owed_once_and_each_thread_has_its_parts(self):
         owed = Counter(self.run(lambda: Delivery.all().values_list("job_id", "event")))
         shown = Counter(self.run(lambda: ChatMessage.all().values_list("job_id", "part")))
+        # This clock goes by whole hours: what took any time at all took longer than `reply_after_minutes`.
+        took_long = self.run(lambda: Job.filter(completed_at__gt=F("started_at")).values_list("id", flat=True))
         events, parts = Counter(), Counter()
         for job in self.model.values():
             events[job.id, "job.started"] = job.starts
@@ -310,6 +313,8 @@ class Lifecycle(RuleBasedStateMachine):
                 events[job.id, f"job.{job.status}"] = 1
             if job.status == FAILED:
                 parts[job.id, FAILURE] = 1
+            elif job.id in took_long:
+                parts[job.id, threads.END] = 1
         assert (owed, shown) == (+events, parts)
 
     # Steps.
