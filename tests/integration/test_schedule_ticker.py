@@ -18,6 +18,16 @@ from worker import schedule_ticker
 from worker.schedule_ticker import ScheduleTicker
 
 
+@pytest.fixture(autouse=True)
+def moments_that_no_cron_expression_has_are_left(monkeypatch):
+    """What a worker puts right at its start has tests of its own."""
+
+    async def nothing():
+        return None
+
+    monkeypatch.setattr(schedule_ticker, "realign", nothing)
+
+
 @asynccontextmanager
 async def ticking(transport):
     task = asyncio.create_task(ScheduleTicker(transport).run())
