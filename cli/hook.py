@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import Api, ApiError, api
+from cli.api_client import Api, api
 from cli.jobs import parameter
+from cli.named import named
 from cli.output import NOTHING, AsJson, command, note, say, say_json, table
 from cli.subscription import read_secret
 from jobs.settings import load_settings
@@ -136,10 +137,7 @@ async def _change(name: str, change: dict[str, Any], said: str, *, as_json: bool
 
 
 async def _number(client: Api, name: str) -> int:
-    found = next((row for row in await client.items(PATH) if row["name"] == name), None)
-    if found is None:
-        raise ApiError(f"There is no hook {name}. `locutus hook list` shows those there are.")
-    return int(found["id"])
+    return int((await named(client, PATH, name, noun="hook", group="hook"))["id"])
 
 
 def _row(one: dict[str, Any]) -> list[str]:

@@ -68,15 +68,7 @@ async def run(
     path, body = start_request(kind, said.pop("repository", ""), said)
     async with api(load_settings()) as client:
         started = await client.post(path, body)
-        if _say_if_asked(started, as_json=as_json):
-            return
-        if wait:
-            await show_end(client, started["job_id"], as_json=as_json)
-        elif as_json:
-            say_json(started)
-        else:
-            number = started["job_id"]
-            say(f"Job #{number} is {started['status']}. `locutus jobs show {number}` shows how far it is.")
+        await say_started(client, started, wait=wait, as_json=as_json)
 
 
 @jobs.callback(invoke_without_command=True)
@@ -268,6 +260,19 @@ def progress(job: JobView) -> Message:
 def words_of(kind: str) -> Words | None:
     """How a kind is spoken of; None for one that only the gateway knows."""
     return JOB_TYPES[kind].words if kind in JOB_TYPES else None
+
+
+async def say_started(client: Api, started: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Say what came of a start: a job, with `wait` also its end, or the question that a second person answers."""
+    if _say_if_asked(started, as_json=as_json):
+        return
+    if wait:
+        await show_end(client, started["job_id"], as_json=as_json)
+    elif as_json:
+        say_json(started)
+    else:
+        number = started["job_id"]
+        say(f"Job #{number} is {started['status']}. `locutus jobs show {number}` shows how far it is.")
 
 
 def _say_if_asked(answer: dict[str, Any], *, as_json: bool) -> bool:

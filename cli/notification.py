@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import Api, ApiError, api
+from cli.api_client import Api, api
+from cli.named import named
 from cli.output import NOTHING, AsJson, command, fail, say, say_json, table
 from jobs.settings import load_settings
 
@@ -82,10 +83,7 @@ async def remove(name: Name, *, as_json: AsJson = False) -> None:
 
 
 async def _number(client: Api, name: str) -> int:
-    found = next((row for row in await client.items(PATH) if row["name"] == name), None)
-    if found is None:
-        raise ApiError(f"There is no notification channel {name}. `locutus notification list` shows those there are.")
-    return int(found["id"])
+    return int((await named(client, PATH, name, noun="notification channel", group="notification"))["id"])
 
 
 def _row(one: dict[str, Any]) -> list[str]:

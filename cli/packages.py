@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from cli.api_client import api
-from cli.jobs import show_end
-from cli.output import AsJson, command, moment, say, say_json, table
+from cli.jobs import say_started
+from cli.output import AsJson, command, moment, say_json, table
 from jobs.settings import load_settings
 
 PATH = "/api/system/packages"
@@ -27,13 +27,7 @@ async def install(
     body = {"package": name} | ({"host": host} if host else {})
     async with api(load_settings()) as client:
         started = await client.post(f"{PATH}/install", body)
-        if wait:
-            await show_end(client, started["job_id"], as_json=as_json)
-        elif as_json:
-            say_json(started)
-        else:
-            number = started["job_id"]
-            say(f"Job #{number} is {started['status']}. `locutus jobs show {number}` shows how far it is.")
+        await say_started(client, started, wait=wait, as_json=as_json)
 
 
 @packages.command("list")

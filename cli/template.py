@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import ApiError, api
+from cli.api_client import api
 from cli.jobs import parameter
+from cli.named import named
 from cli.output import AsJson, command, say, say_json, table
 from jobs.settings import load_settings
 
@@ -55,9 +56,7 @@ async def list_templates(*, as_json: AsJson = False) -> None:
 async def remove(name: Name, *, as_json: AsJson = False) -> None:
     """Forget a template; the jobs that were started by it stay."""
     async with api(load_settings()) as client:
-        found = next((row for row in await client.items(PATH) if row["name"] == name), None)
-        if found is None:
-            raise ApiError(f"There is no template {name}. `locutus template list` shows those there are.")
+        found = await named(client, PATH, name, noun="template", group="template")
         await client.delete(f"{PATH}/{found['id']}")
     if as_json:
         say_json({"removed": name})

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from cli.api_client import ApiError, api
+from cli.api_client import api
+from cli.named import named
 from cli.output import AsJson, command, moment, note, say, say_json, table
 from jobs.access import ROLE_NAMES
 from jobs.clock import now
@@ -61,9 +62,7 @@ async def list_tokens(*, as_json: AsJson = False) -> None:
 async def remove(name: Name, *, as_json: AsJson = False) -> None:
     """End a token, and forget what was granted to it."""
     async with api(load_settings()) as client:
-        found = next((row for row in await client.items(PATH) if row["name"] == name), None)
-        if found is None:
-            raise ApiError(f"There is no token {name}. `locutus token list` shows those there are.")
+        found = await named(client, PATH, name, noun="token", group="token")
         await client.delete(f"{PATH}/{found['id']}")
     if as_json:
         say_json({"removed": name})

@@ -4,11 +4,9 @@ https://docs.discord.com/developers/interactions/overview#setting-up-an-endpoint
 Discord sends wrong signatures on purpose, and takes the address away where they are not refused with 401.
 """
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from aiohttp import web
 from nacl.exceptions import BadSignatureError
@@ -16,6 +14,7 @@ from nacl.signing import VerifyKey
 
 from bot.discord.interactions import DiscordInteractions
 from bot.discord.payload import InvalidInteractionError
+from bot.signed_request import received, too_slow, unreadable, unsigned
 
 PATH = "/discord/interactions"
 BODY_TIMEOUT_S = 2
@@ -37,17 +36,15 @@ class DiscordEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """401 unless Discord signed these bytes within five minutes, 400 for what can't be read, else the response."""
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await request.read()
-        except TimeoutError:
-            return _problem(HTTPStatus.REQUEST_TIMEOUT, "The request's body did not arrive in time.")
+        body = await received(request, BODY_TIMEOUT_S)
+        if body is None:
+            return too_slow()
         if not self._is_signed(body, request.headers):
-            return _problem(HTTPStatus.UNAUTHORIZED, "This request is not signed by Discord, or is too old.")
+            return unsigned("Discord")
         try:
             return web.json_response(await self._interactions.respond(json.loads(body)))
         except (ValueError, RecursionError, InvalidInteractionError):
-            return _problem(HTTPStatus.BAD_REQUEST, "This request can't be read.")
+            return unreadable()
 
     async def _finish(self, app: web.Application) -> None:
         del app
@@ -61,9 +58,3 @@ class DiscordEndpoint:
             return -NEWEST_S <= time.time() - int(timestamp) <= OLDEST_S
         except (BadSignatureError, ValueError, TypeError, OverflowError):
             return False
-
-
-def _problem(status: HTTPStatus, detail: str) -> web.Response:
-    """A problem document (RFC 9457)."""
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    return web.json_response(body, status=status, content_type="application/problem+json")

@@ -3,15 +3,14 @@
 https://docs.slack.dev/authentication/verifying-requests-from-slack
 """
 
-import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.signature import SignatureVerifier
 
+from bot.signed_request import received, too_slow, unreadable, unsigned
 from bot.slack.interactions import SlackInteractions
 from bot.slack.payloads import is_complete
 
@@ -33,16 +32,14 @@ class SlackEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """401 unless Slack signed these bytes within five minutes, 400 for what can't be read, else what is said."""
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await request.read()
-        except TimeoutError:
-            return _problem(HTTPStatus.REQUEST_TIMEOUT, "The request's body did not arrive in time.")
+        body = await received(request, BODY_TIMEOUT_S)
+        if body is None:
+            return too_slow()
         if not self._is_signed(body, request.headers):
-            return _problem(HTTPStatus.UNAUTHORIZED, "This request is not signed by Slack, or is too old.")
+            return unsigned("Slack")
         parsed = _parsed(body, request)
         if parsed is None:
-            return _problem(HTTPStatus.BAD_REQUEST, "This request can't be read.")
+            return unreadable()
         return await to_aiohttp_response(await self._interactions.dispatch(parsed))
 
     async def _finish(self, app: web.Application) -> None:
@@ -66,9 +63,3 @@ def _parsed(body: bytes, request: web.Request) -> AsyncBoltRequest | None:
     except Exception:  # noqa: BLE001 - named edge: signed, yet unreadable
         return None
     return parsed if is_complete(parsed.body) else None
-
-
-def _problem(status: HTTPStatus, detail: str) -> web.Response:
-    """A problem document (RFC 9457)."""
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    return web.json_response(body, status=status, content_type="application/problem+json")
