@@ -26,7 +26,7 @@ from jobs.digest import DIGEST
 from jobs.errors import ConflictError, NotFoundError
 from jobs.models import Delivery, DeliveryAttempt, Subscription
 
-RETRY_OFFSETS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+RETRY_OFFSETS_S = (5, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1
 LONGEST_RETRY_AFTER_S = 86_400.0
 LONGEST_CLAIM = timedelta(minutes=2)
@@ -88,8 +88,8 @@ def retry_delay(failures: int, answer: Answer, jitter: float) -> timedelta | Non
     """How long to wait after that many failures (1 and up); None when it was the last try.
 
     The numbers are those of the Standard Webhooks specification's example ("Deliverability and reliability"), counted
-    from the first failure, so that they span a day. `jitter`, -1 to 1, moves a delay by up to 10 %. A longer
-    `Retry-After` is obeyed, up to a day.
+    from the first failure, so that they span a day, and one minute more: an endpoint that fails ten times is reached.
+    `jitter`, -1 to 1, moves a delay by up to 10 %. A longer `Retry-After` is obeyed, up to a day.
     """
     if answer.status == GONE or failures > len(RETRY_OFFSETS_S):
         return None
@@ -142,6 +142,20 @@ async def record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> D
     return await unit(partial(_record, claim, answer, at, jitter))
 
 
+async def find(delivery_id: int) -> Delivery:
+    """The delivery; raises `NotFoundError`."""
+    row = await Delivery.get_or_none(id=delivery_id)
+    if row is None:
+        raise NotFoundError(f"There is no delivery {delivery_id}.")
+    return row
+
+
+async def newest_tries(delivery_id: int, limit: int) -> list[DeliveryAttempt]:
+    """What became of its newest tries, newest first."""
+    tries = DeliveryAttempt.filter(delivery_id=delivery_id).using_db(reader())
+    return await tries.order_by("-id").limit(limit)
+
+
 async def replay(delivery_id: int, principal: Principal, *, origin: str, asked_in: str | None = None) -> Delivery:
     """Have an ended delivery sent anew under its `webhook_id`, and return it.
 
@@ -152,9 +166,7 @@ async def replay(delivery_id: int, principal: Principal, *, origin: str, asked_i
 
 
 async def _replay(delivery_id: int, principal: Principal, origin: str) -> Delivery:
-    row = await Delivery.get_or_none(id=delivery_id)
-    if row is None:
-        raise NotFoundError(f"There is no delivery {delivery_id}.")
+    row = await find(delivery_id)
     ended = Delivery.filter(id=delivery_id, state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD])
     again = {"state": DeliveryState.WAITING, "attempts": 0, "held": False, "due_at": now(), "claimed_until": None}
     if not await ended.update(**again):

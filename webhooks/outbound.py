@@ -23,6 +23,8 @@ CONCURRENCY = 20
 TIMEOUT_S = 20.0
 ANSWER_BYTES, ANSWER_TIMEOUT_S = 1000, 2.0
 """How much of an answer is kept, and how long it may take to come: its status is known by then."""
+SECRET_LENGTH = 8
+"""A part of a URL's path or query that is shorter is taken for a plain word."""
 USER_AGENT = "Locutus"
 NO_HOST = "the endpoint"
 SENTENCES: tuple[tuple[type[Exception], str], ...] = (
@@ -83,24 +85,34 @@ class WebhookSender:
         """Post once, at a moment; never raises for what the endpoint or the network does.
 
         The answer's status and `Retry-After` count; of its body the first bytes are kept for people. The error names
-        the URL's host alone, as the rest of a URL may be a secret.
+        the URL's host alone, and what is kept repeats no part of the URL, as the rest of a URL may be a secret.
         """
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 answer = _answer(_host(url), response, at)
-                return replace(answer, text=await _beginning(response))
+                return replace(answer, text=_shown(await _beginning(response, ANSWER_BYTES + len(url)), url))
         except (aiohttp.ClientError, OSError) as error:
             return Answer(None, _sentence(_host(url), error))
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str | None:
-    """The answer's first bytes as a text, of one that goes on and on as of any other; None where there are none."""
+async def _beginning(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The answer's first bytes, of one that goes on and on as of any other."""
     read = b""
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            while len(read) < ANSWER_BYTES and (piece := await response.content.read(ANSWER_BYTES - len(read))):
+            while len(read) < limit and (piece := await response.content.read(limit - len(read))):
                 read += piece
-    return read.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
+    return read
+
+
+def _shown(read: bytes, url: str) -> str | None:
+    """What is kept of an answer, without what it repeats of the URL; None where it is empty."""
+    text = read.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    target = URL(url)
+    parts = {*target.raw_parts, *target.parts, *target.query.values(), target.raw_query_string}
+    for part in sorted((part for part in parts if len(part) >= SECRET_LENGTH), key=len, reverse=True):
+        text = text.replace(part, "…")
+    return text[:ANSWER_BYTES] or None
 
 
 def retry_after_s(header: str | None, at: datetime) -> float | None:

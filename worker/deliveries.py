@@ -1,7 +1,8 @@
 """Sends webhooks and notifications out of the outbox, as long as it is left to run.
 
 It looks at what is due, whoever said so: the bell, the end of a try and the clock only make it look sooner. Each
-endpoint has one try under way at most, so that what one does reaches no other.
+endpoint has one try under way at most, and those that failed last have half of the room at most, so that what one does
+reaches no other.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ T = TypeVar("T")
 LOOK_EVERY_S = 5.0
 SETTLE_S = 0.05
 PAUSE_S = 5.0
+ROOM_OF_FAILING = CONCURRENCY // 2
 LEASE = timedelta(seconds=TIMEOUT_S + 10)
 
 _log = structlog.get_logger()
@@ -50,6 +52,7 @@ class Deliveries:
         self._now = now
         self._chance = chance or random.SystemRandom()
         self._busy: set[Endpoint] = set()
+        self._failing: set[Endpoint] = set()
 
     async def run(self) -> None:
         """Deliver until cancelled. A call under way is then given up: its claim runs out and the next worker sends it.
@@ -65,16 +68,20 @@ class Deliveries:
     async def _start_due(self, tries: asyncio.TaskGroup, ear: Ear) -> float:
         """Start what is due and has room; returns the seconds until there may be more."""
         while room := CONCURRENCY - len(self._busy):
-            page = await delivery.due(self._now(), limit=room, excluding=self._busy)
+            page = await delivery.due(self._now(), limit=room, excluding=self._without_room())
             if not page:
                 break
             for row in page:
-                if endpoint_of(row) not in self._busy:
+                if endpoint_of(row) not in self._without_room():
                     self._busy.add(endpoint_of(row))
                     tries.create_task(self._try(row, ear))
         at = self._now()
         following = await delivery.next_due(at)
         return min(LOOK_EVERY_S, (following - at).total_seconds()) if following else LOOK_EVERY_S
+
+    def _without_room(self) -> set[Endpoint]:
+        full = len(self._busy & self._failing) >= ROOM_OF_FAILING
+        return self._busy | self._failing if full else self._busy
 
     async def _try(self, row: Delivery, ear: Ear) -> None:
         try:
@@ -88,6 +95,7 @@ class Deliveries:
         if claim is None:
             return
         answer = await self._send(claim)
+        (self._failing.discard if answer.delivered else self._failing.add)(endpoint_of(row))
         state = await delivery.record(claim, answer, self._now(), self._chance.uniform(-1, 1))
         _log.info(
             "delivery_tried",

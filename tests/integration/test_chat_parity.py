@@ -81,6 +81,7 @@ SCENARIO = [
     (SAY, "restore photos photos-2026 'my files' to /restored"),
     (SAY, "unlock photos"),
     (SAY, "deliveries list"),
+    (SAY, "deliveries show 1"),
     (SAY, "deliveries replay 1"),
     (SAY, "deliveries replay one"),
     (SAY, "repo list"),

@@ -2,11 +2,8 @@
 
 import asyncio
 import base64
-import contextlib
 import datetime as dt
 import json
-from functools import partial
-from itertools import count
 
 import pytest
 from tortoise.exceptions import OperationalError
@@ -17,15 +14,11 @@ from jobs.models import Delivery, Subscription
 from jobs.secrets import SecretBox
 from tests.conftest import free_port
 from tests.fakes.instance import ADMIN
+from tests.fakes.owed import BASE_URL, BOX, SECRET, ends_as, owe, reached, running, subscribe, until
 from tests.fakes.webhook_receiver import Clock, Say, WebhookReceiver, untrusted_tls
 from webhooks.outbound import WebhookSender
 from worker import deliveries as worker_deliveries
-from worker.deliveries import LEASE, Deliveries
-
-SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
-BOX = SecretBox("k" * 32)
-BASE_URL = "https://backup.example.org"
-_numbers = count(1)
+from worker.deliveries import LEASE
 
 
 @pytest.fixture
@@ -43,55 +36,6 @@ async def sender():
 async def receiver(now):
     async with WebhookReceiver(SECRET, clock=now) as receiver:
         yield receiver
-
-
-async def subscribe(url, secret=SECRET):
-    return await Subscription.create(url=url, secret=BOX.encrypt(secret), events=["job.completed"])
-
-
-async def owe(subscription, at, event="job.completed"):
-    number = next(_numbers)
-    payload = {
-        "type": event,
-        "timestamp": at.isoformat(),
-        "data": {"id": number, "logs_url": f"/api/jobs/{number}/logs"},
-    }
-    return await Delivery.create(
-        subscription_id=subscription.id,
-        webhook_id=f"msg_{number}",
-        event=event,
-        job_id=number,
-        payload=json.dumps(payload),
-        due_at=at,
-    )
-
-
-@contextlib.asynccontextmanager
-async def running(sender, now, loops=1, box=BOX):
-    """That many loops that deliver; they are stopped as a worker stops them."""
-    tasks = [asyncio.create_task(Deliveries(sender, box, BASE_URL, now=now).run()) for _ in range(loops)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(queue, condition):
-    """Ring the bell until the database says so."""
-    async with asyncio.timeout(30):
-        while not await condition():
-            await queue.publish(0)
-            await asyncio.sleep(0.01)
-
-
-async def reached(row, **values):
-    return await Delivery.filter(id=row.id, **values).exists()
-
-
-def ends_as(row, **values):
-    return partial(reached, row, **values)
 
 
 async def test_delivery_is_signed_and_has_absolute_links(opened, sender, receiver, now):
@@ -125,11 +69,11 @@ async def test_failed_delivery_is_sent_again_with_the_same_id_and_bytes(opened, 
 async def test_endpoint_that_always_fails_ends_dead_after_a_day_and_can_be_replayed(
     opened_sqlite, sender, receiver, now
 ):
-    receiver.script.extend([Say(503)] * 10)
+    receiver.script.extend([Say(503)] * 11)
     row = await owe(await subscribe(receiver.url), now())
     start = now()
     async with running(sender, now):
-        for attempt in range(1, 11):
+        for attempt in range(1, 12):
             await until(opened_sqlite, ends_as(row, attempts=attempt))
             await row.refresh_from_db()
             now.moment = row.due_at
@@ -138,6 +82,18 @@ async def test_endpoint_that_always_fails_ends_dead_after_a_day_and_can_be_repla
         assert (await delivery.replay(row.id, ADMIN, origin="api")).state == "waiting"
         await until(opened_sqlite, ends_as(row, state=DeliveryState.DELIVERED, attempts=1))
     assert set(receiver.ids) == {row.webhook_id}
+
+
+async def test_ten_failures_and_then_a_success_are_one_delivery_within_a_day(opened, sender, receiver, now):
+    receiver.script.extend([Say(500)] * 10)
+    row, start = await owe(await subscribe(receiver.url), now()), now()
+    async with running(sender, now):
+        for attempt in range(1, 12):
+            await until(opened, ends_as(row, attempts=attempt))
+            await row.refresh_from_db()
+            now.moment = max(now(), row.due_at)
+    assert (row.state, row.last_status, receiver.ids) == (DeliveryState.DELIVERED, 200, [row.webhook_id] * 11)
+    assert row.delivered_at - start <= dt.timedelta(days=1) * 1.1
 
 
 async def test_retry_after_is_obeyed(opened_sqlite, sender, receiver, now):
@@ -170,11 +126,12 @@ async def test_switched_off_subscription_is_left_alone(now):
     assert await delivery.due(now(), limit=10) == []
 
 
-async def test_redirect_is_a_failure_and_not_followed(opened_sqlite, sender, receiver, now):
-    receiver.script.append(Say(302, {"Location": f"http://127.0.0.1:{receiver.port}/elsewhere"}))
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_a_failure_and_not_followed(opened_sqlite, sender, receiver, now, status):
+    receiver.script.append(Say(status, {"Location": f"http://127.0.0.1:{receiver.port}/elsewhere"}))
     row = await owe(await subscribe(receiver.url), now())
     async with running(sender, now):
-        await until(opened_sqlite, ends_as(row, attempts=1, last_status=302))
+        await until(opened_sqlite, ends_as(row, attempts=1, last_status=status))
     assert [received.path for received in receiver.received] == ["/hook"]
 
 

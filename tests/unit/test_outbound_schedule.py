@@ -14,14 +14,15 @@ AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FAILED = Answer(500, "h answered 500.")
 SCHEDULE = [
     (1, timedelta(seconds=5)),
-    (2, timedelta(minutes=5)),
-    (3, timedelta(minutes=30)),
-    (4, timedelta(hours=2)),
-    (5, timedelta(hours=5)),
-    (6, timedelta(hours=10)),
-    (7, timedelta(hours=14)),
-    (8, timedelta(hours=20)),
-    (9, timedelta(hours=24)),
+    (2, timedelta(minutes=1)),
+    (3, timedelta(minutes=5)),
+    (4, timedelta(minutes=30)),
+    (5, timedelta(hours=2)),
+    (6, timedelta(hours=5)),
+    (7, timedelta(hours=10)),
+    (8, timedelta(hours=14)),
+    (9, timedelta(hours=20)),
+    (10, timedelta(hours=24)),
 ]
 
 
@@ -34,11 +35,11 @@ def test_retry_comes_at_its_offset_from_the_first_failure(failures, offset):
     assert time_since_first_failure(failures) == offset
 
 
-def test_tenth_failure_is_the_last():
-    assert retry_delay(10, FAILED, 0) is None
+def test_eleventh_failure_is_the_last():
+    assert retry_delay(11, FAILED, 0) is None
 
 
-@given(st.integers(1, 9), st.floats(-1, 1))
+@given(st.integers(1, 10), st.floats(-1, 1))
 def test_jitter_moves_a_delay_by_a_tenth_at_most(failures, jitter):
     plain, moved = retry_delay(failures, FAILED, 0), retry_delay(failures, FAILED, jitter)
     assert abs(moved - plain) <= plain * 0.1 + timedelta(microseconds=1)

@@ -8,10 +8,8 @@ from pydantic import BaseModel, Field
 
 from jobs import delivery
 from jobs.access import Role
-from jobs.database.unit import reader
 from jobs.delivery import DeliveryState
-from jobs.errors import NotFoundError
-from jobs.models import Delivery, DeliveryAttempt
+from jobs.models import Delivery
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
 
@@ -71,9 +69,9 @@ async def list_deliveries(call: Call[None, DeliveriesQuery]) -> Page[DeliveryAns
 
 async def show(call: Plain) -> DeliveryWithTries:
     """One delivery with its tries."""
-    row = await _find(call.id)
-    tries = DeliveryAttempt.filter(delivery_id=row.id).using_db(reader()).order_by("-id").limit(SHOWN_TRIES)
-    shown = [Attempt.model_validate(each, from_attributes=True) for each in await tries]
+    row = await delivery.find(call.id)
+    tries = await delivery.newest_tries(row.id, SHOWN_TRIES)
+    shown = [Attempt.model_validate(each, from_attributes=True) for each in tries]
     return DeliveryWithTries(**_present(row).model_dump(), tries=shown)
 
 
@@ -81,13 +79,6 @@ async def replay(call: Plain) -> Answer:
     """Have a delivery that has ended sent again, under the same id."""
     again = await delivery.replay(call.id, call.principal, origin=call.origin)
     return Answer(_present(again), status=HTTPStatus.ACCEPTED)
-
-
-async def _find(delivery_id: int) -> Delivery:
-    row = await Delivery.get_or_none(id=delivery_id)
-    if row is None:
-        raise NotFoundError(f"There is no delivery {delivery_id}.")
-    return row
 
 
 async def _present_all(rows: Any) -> list[DeliveryAnswer]:
