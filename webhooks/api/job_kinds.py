@@ -49,14 +49,18 @@ class Step(Body):
 class Start(BaseModel):
     """What every start may say beside the parameters of its kind."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    # Not `use_attribute_docstrings`, as in `jobs/events.py`: the models of the kinds are made from this one at run time.
+    model_config = ConfigDict(extra="forbid")
 
     channel: Channel | None = None
     priority: Literal["high", "normal", "low"] = "normal"
-    template: Annotated[str, StringConstraints(max_length=63)] | None = None
-    """A named set of parameters; those given beside it win."""
-    then: list[str | Step] = Field(default_factory=list)
-    """What its success is followed by, one after another: kinds, or kinds with their parameters."""
+    template: Annotated[str, StringConstraints(max_length=63)] | None = Field(
+        None, description="A named set of parameters; those given beside it win."
+    )
+    then: list[str | Step] = Field(
+        default_factory=list,
+        description="What its success is followed by, one after another: kinds, or kinds with their parameters.",
+    )
 
 
 def routes() -> tuple[Route, ...]:
