@@ -17,7 +17,7 @@ from jobs import outbox, queue, threads
 from jobs.clock import now
 from jobs.database.unit import after_commit
 from jobs.events import EventName
-from jobs.models import Job
+from jobs.models import Job, Repository
 from jobs.view import JobStatus, Progress
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = JobStatus
@@ -160,7 +160,7 @@ async def put_back(
         await end(job_id, job.attempt, Ending(CANCELLED))
         return
     await _tell_chain(job)
-    if repository := await job.get_repository():  # which may have turned out to be another's meanwhile
+    if repository := await _kept_repository(job):  # which may have turned out to be another's meanwhile
         await Job.filter(id=job_id).update(lane=repository.lane)
     after_commit(partial(queue.wake_host, job.host, job.not_before))
     await _wake_who_waits(job)
@@ -208,7 +208,7 @@ async def add_step(
 
     It keeps the rank of the chain, so that nothing else comes between.
     """
-    repository = await job.get_repository()
+    repository = await _kept_repository(job)
     following = NewJob(
         kind=kind,
         parameters=parameters or {},
@@ -251,6 +251,11 @@ async def free_lane(job_id: int) -> None:
 def sources_of(target: JobStatus) -> list[JobStatus]:
     """The states from which `target` can be reached."""
     return [source for source, targets in TRANSITIONS.items() if target in targets]
+
+
+async def _kept_repository(job: Job) -> Repository | None:
+    """The job's repository, whose lane stays what it is until the commit (PostgreSQL)."""
+    return await Repository.filter(id=job.repository_id).select_for_update(no_key=True).first()
 
 
 async def _say_what_does_not_follow(job: Job) -> None:

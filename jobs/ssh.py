@@ -67,7 +67,7 @@ def remote_shell(repository_id: int, key_file: str, known_hosts: str) -> str:
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
         "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": known_hosts,
+        "UserKnownHostsFile": f'"{known_hosts}"',  # a list of names, parted by spaces (ssh_config(5))
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": alias_of(repository_id),
         "CheckHostIP": "no",

@@ -128,6 +128,30 @@ async def test_what_is_asked_for_and_claimed_meanwhile_is_in_the_lane_that_it_ho
     assert [job.running_lock for job in running_jobs] in (["one"], ["one", "two"])
 
 
+async def test_step_of_a_chain_is_in_the_lane_of_a_row_that_is_united_as_it_is_made(host, monkeypatch):
+    one, two = await row("one"), await row("two")
+    await unite(one)
+    job = await running(two)
+    await Job.filter(id=job.id).update(follow_ups=[{"kind": "compact", "parameters": {}}])
+    create, made = lifecycle.create, asyncio.Event()
+
+    async def unite_meanwhile():
+        await made.wait()
+        await unite(two)
+
+    async def create_late(new):
+        made.set()
+        await asyncio.wait([uniting], timeout=0.3)
+        return await create(new)
+
+    monkeypatch.setattr(lifecycle, "create", create_late)
+    uniting = asyncio.create_task(unite_meanwhile())
+    await unit(partial(lifecycle.end, job.id, 1, Ending(JobStatus.COMPLETED)))
+    await uniting
+    step = await Job.get(parent_id=job.id)
+    assert step.lane == await lane_of(two) == "one"
+
+
 async def test_removed_row_and_known_id_change_nothing(host):
     one = await row("one")
     await unite(one)

@@ -53,8 +53,15 @@ def test_files_are_one_word_each_whatever_their_names(key_file, known_hosts):
     words = shlex.split(remote_shell(3, key_file, known_hosts))
     assert words[:3] == ["ssh", "-i", key_file]
     options = [word for before, word in itertools.pairwise(words) if before == "-o"]
-    assert f"UserKnownHostsFile={known_hosts}" in options
+    assert f'UserKnownHostsFile="{known_hosts}"' in options
     assert {"StrictHostKeyChecking=yes", "BatchMode=yes", "IdentitiesOnly=yes", "HostKeyAlias=locutus-3"} <= {*options}
+
+
+def test_known_hosts_may_lie_in_a_directory_with_a_space_in_its_name(tmp_path):
+    known_hosts = tmp_path / "my data" / "known_hosts"
+    shell = shlex.split(remote_shell(3, "key", str(known_hosts)))
+    understood = subprocess.run([*shell, "-G", "nas"], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert f"userknownhostsfile {known_hosts}" in understood
 
 
 @pytest.mark.parametrize(
