@@ -20,22 +20,29 @@ class Place:
     repository_name: str | None = None
 
 
-async def find_place(
-    kind: JobType, repository: str | None, host: str | None, schedule: str = "", archive: object = None
-) -> Place:
-    """Where a job of this kind works, by the repository's name or id, or by the host; `archive` is a name or borg's id.
-
-    Raises a `RequestRefusedError`.
-    """
+async def find_place(kind: JobType, repository: str | None, host: str | None, schedule: str = "") -> Place:
+    """Where a job of this kind works, by the repository's name or id, or the host; raises a `RequestRefusedError`."""
     if not kind.needs_repository:
         return _host_place(kind, repository, host)
     if not repository:
         raise InvalidRequestError("repository", "name the repository to work on.")
     row = await find_repository(repository)
-    target = target_of(row, schedule)
-    if kind.reads_archive and isinstance(archive, str):
-        target = replace(target, archive=await known_archive(row, archive))
-    return Place(row.host, target, row.lane, row.id, row.name)
+    return Place(row.host, target_of(row, schedule), row.lane, row.id, row.name)
+
+
+async def with_archive(place: Place, reference: str) -> Place:
+    """The place with the archive to work on, by its name or borg's id; raises `NotFoundError` where none is known."""
+    found = None
+    if reference.isprintable():
+        rows = Archive.filter(repository_id=place.repository_id)
+        found = await rows.filter(name=reference).first() or await rows.filter(borg_id=reference.lower()).first()
+    if found is None:
+        raise NotFoundError(
+            f"No archive {reference} of {place.repository_name} is known. `/backup archives {place.repository_name}` "
+            "shows those that are, and reads the list anew with `--refresh`."
+        )
+    known = KnownArchive(found.name, found.nfiles, found.original_size)
+    return replace(place, target=replace(place.target, archive=known))
 
 
 async def find_repository(reference: str) -> Repository:
@@ -48,20 +55,6 @@ async def find_repository(reference: str) -> Repository:
     if repository is None:
         raise NotFoundError(f"There is no repository {reference}. `/backup list` shows those there are.")
     return repository
-
-
-async def known_archive(repository: Repository, reference: str) -> KnownArchive:
-    """The archive with this name or borg's id; raises `NotFoundError` where none is known."""
-    rows = Archive.filter(repository_id=repository.id)
-    found = None
-    if reference.isprintable():
-        found = await rows.filter(name=reference).first() or await rows.filter(borg_id=reference.lower()).first()
-    if found is None:
-        raise NotFoundError(
-            f"No archive {reference} of {repository.name} is known. `/backup archives {repository.name}` shows those "
-            "that are, and reads the list anew with `--refresh`."
-        )
-    return KnownArchive(found.name, found.nfiles, found.original_size)
 
 
 def target_of(repository: Repository, schedule: str = "") -> Target:

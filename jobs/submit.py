@@ -21,7 +21,7 @@ from jobs.job_type import FollowUp, Policy
 from jobs.lifecycle import NewJob
 from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
-from jobs.place import Place, find_place, find_repository, number_of, schedule_of
+from jobs.place import Place, find_place, find_repository, number_of, schedule_of, with_archive
 from jobs.present import PRIORITIES
 from jobs.runtime_settings import RuntimeSettings
 from jobs.scope import at_stake, removes_from, require_own_archives
@@ -211,7 +211,6 @@ def _names(request: JobRequest, job: Job) -> bool:
 async def _checked(request: JobRequest, settings: RuntimeSettings) -> NewJob:
     kind = job_type(request.kind)
     place = await _place(request)
-    request.principal.require(kind.role, place.repository_name, request.asked_in)
     if request.priority not in PRIORITIES:
         raise InvalidRequestError("priority", f"{request.priority!r} is not one of {', '.join(PRIORITIES)}.")
     parameters = checked(kind, request.parameters)
@@ -247,8 +246,11 @@ def _steps_of(new: NewJob) -> tuple[FollowUp, ...]:
 
 
 async def _place(request: JobRequest) -> Place:
-    archive = request.parameters.get("archive_id")
-    return await find_place(job_type(request.kind), request.repository, request.host, request.schedule, archive)
+    """Where the job works, for who may work there: others are not told which archives there are."""
+    kind, archive = job_type(request.kind), request.parameters.get("archive_id")
+    place = await find_place(kind, request.repository, request.host, request.schedule)
+    request.principal.require(kind.role, place.repository_name, request.asked_in)
+    return await with_archive(place, archive) if kind.reads_archive and isinstance(archive, str) else place
 
 
 async def _plan(new: NewJob, place: Place) -> list[str]:

@@ -110,6 +110,8 @@ async def test_principal_limited_to_a_repository_sees_only_that(opened_sqlite, a
     assert (await mine.get("/api/jobs/2/logs?follow=false")).status == 403
     assert (await mine.post("/api/jobs/2/cancel")).status == 403
     assert (await mine.get("/api/hosts")).status == 403
+    unknown = {"repository": "mail", "destination": "/srv/back"}
+    assert (await mine.post("/api/archives/unknown/restore", unknown)).status == 403
 
 
 async def test_grant_for_a_chat_channel_opens_nothing_here(opened_sqlite, aiohttp_client, tmp_path):

@@ -200,7 +200,7 @@ async def _action_columns(call: Call[Any, None], action: Action) -> dict[str, An
     """What is stored of an action that can be carried out; raises a `RequestRefusedError` for any other."""
     kind = job_type(action.kind)
     host = None if kind.needs_repository else action.host or call.context.settings.host
-    place = await find_place(kind, action.repository, host, call.origin)
+    place = await find_place(kind, action.repository, host)
     _check_parameters(kind, action, await with_template(kind.kind, action.template, action.parameters))
     then = [asdict(follow_up(step)) for step in action.then]
     chain.steps(kind, {}, chain.stored(then))

@@ -49,7 +49,7 @@ class Step(Body):
 class Start(BaseModel):
     """What every start may say beside the parameters of its kind."""
 
-    # Not `use_attribute_docstrings`, as in `jobs/events.py`: the models of the kinds are made from this one at run time.
+    # Not `use_attribute_docstrings`, as in `jobs/events.py`: the kinds' models are made from this one at run time.
     model_config = ConfigDict(extra="forbid")
 
     channel: Channel | None = None
