@@ -1,6 +1,7 @@
 """Figures and names as people read them: sizes, counts, durations, moments, long paths, a bar. Pure."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 
@@ -56,9 +57,18 @@ def soon(when: datetime) -> str:
 
 
 def local(when: datetime, zone: tzinfo | None) -> str:
-    """`Thu 26 Nov 02:00 CET` of an aware time, by a zone's clock; None: by this machine's."""
+    """`Thu 26 Nov 2026 02:00 CET` of an aware time, by a zone's clock; None: by this machine's."""
     there = when.astimezone(zone)
-    return f"{there:%a} {there.day} {there:%b %H:%M %Z}"
+    return f"{there:%a} {there.day} {there:%b %Y %H:%M %Z}"
+
+
+def with_moments(text: str, moments: Mapping[str, datetime], shown: Callable[[str, datetime], str]) -> str:
+    """The text with each moment that is written in it as `shown` has it, from how it is written and when it is."""
+    if not moments:
+        return text
+    # `+03` begins `+0330`.
+    longest_first = sorted(moments, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda found: shown(found[0], moments[found[0]]), text)
 
 
 def one_line(text: str) -> str:

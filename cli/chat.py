@@ -7,12 +7,14 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group
 from rich.live import Live
 
+from bot import wording
 from bot.card import Button, Part
 from bot.console import terminal
 from bot.console.content import restored
@@ -101,7 +103,8 @@ async def _carry_out(client: Api, text: str, *, as_json: bool) -> int:
 
 
 def _say_answer(reply: dict[str, Any]) -> None:
-    say(reply["text"])
+    moments = {written: datetime.fromisoformat(when) for written, when in reply["moments"].items()}
+    say(wording.with_moments(reply["text"], moments, lambda _, when: wording.local(when, None)))
     if reply["code"]:
         say(reply["code"])
     if reply["buttons"]:

@@ -1,6 +1,8 @@
 """Who asks in chat, and what they are answered."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from bot.card import Button
 from jobs.access import Principal
@@ -8,16 +10,12 @@ from jobs.access import Principal
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who typed a command, where, and the key under which a repetition of it is recognised.
-
-    `timezone` is the IANA zone that the platform knows of them.
-    """
+    """Who typed a command, where, and the key under which a repetition of it is recognised."""
 
     principal: Principal
     origin: str
     channel: str | None
     request_key: str | None = None
-    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,8 @@ class Answer:
     """What the asker is told; `job_id` when a job came of it or was meant. `code` is text to show as it stands.
 
     `buttons` are what may be clicked under it; with `public` others in the channel must see it too, as one of them has
-    to say yes.
+    to say yes. `moments` are times that stand in the text, by how they are written there: a face that can shows each
+    reader their own clock instead.
     """
 
     text: str
@@ -35,3 +34,4 @@ class Answer:
     buttons: tuple[Button, ...] = ()
     confirmation_id: int | None = None
     public: bool = False
+    moments: Mapping[str, datetime] = field(default_factory=dict)

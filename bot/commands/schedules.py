@@ -1,7 +1,8 @@
 """The commands for schedules: what there is, and when it runs next; made, paused, resumed and removed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -46,18 +47,22 @@ async def _list(asker: Asker, values: Values) -> Answer:
     if not seen:
         asker.principal.require(Role.VIEW, None, asker.channel)
         return Answer("There is no schedule yet. Add one: `/backup schedule add REPO every night at 2`.")
-    last = await _last_runs([row.id for row in seen[:LIST_LIMIT]])
-    lines = [_line(row, last.get(row.id), asker) for row in seen[:LIST_LIMIT]]
-    return Answer("\n".join([*lines, *(["…"] if len(seen) > LIST_LIMIT else [])]))
+    shown = seen[:LIST_LIMIT]
+    last = await _last_runs([row.id for row in shown])
+    lines = [_line(row, last.get(row.id)) for row in shown]
+    planned = [(row, last[row.id].planned_at) for row in shown if row.id in last]
+    times = _moments([*((row, row.next_run) for row in shown), *planned])
+    return Answer("\n".join([*lines, *(["…"] if len(seen) > LIST_LIMIT else [])]), moments=times)
 
 
 async def _add(asker: Asker, values: Values) -> Answer:
     repository = await repository_named(asker, values["repository"])
     row = await schedules.add(_requester(asker), _new(repository.name, values, asker.channel))
-    runs = (
-        ", ".join(_local(moment, row, asker) for moment in coming(row, now())) if row.enabled else "none: it is paused"
-    )
-    return Answer(f"Schedule {row.name}: {row.kind} of {repository.name}, {_when(row)}. Next runs: {runs}.")
+    runs = coming(row, now()) if row.enabled else []
+    zone = "" if "timezone" in values else " (the setting default_timezone; `--timezone` says another)"
+    then = ", ".join(_local(when, row) for when in runs) or "none: it is paused"
+    text = f"Schedule {row.name}: {row.kind} of {repository.name}, {_when(row)}{zone}. Next runs: {then}."
+    return Answer(text, moments=_moments((row, when) for when in runs))
 
 
 async def _pause(asker: Asker, values: Values) -> Answer:
@@ -69,7 +74,7 @@ async def _pause(asker: Asker, values: Values) -> Answer:
 async def _resume(asker: Asker, values: Values) -> Answer:
     found = await _named(asker, values["schedule"])
     row = await schedules.change(_requester(asker), found.id, ScheduleChange(enabled=True))
-    return Answer(f"Schedule {row.name} runs again: {_next(row, asker)}.")
+    return Answer(f"Schedule {row.name} runs again: {_next(row)}.", moments=_moments([(row, row.next_run)]))
 
 
 async def _remove(asker: Asker, values: Values) -> Answer:
@@ -139,29 +144,33 @@ async def _last_runs(ids: Sequence[int]) -> Mapping[int, ScheduledRun]:
     return newest
 
 
-def _line(row: ScheduledJob, last: ScheduledRun | None, asker: Asker) -> str:
+def _line(row: ScheduledJob, last: ScheduledRun | None) -> str:
     of = _repository(row) or row.host
-    return f"{row.name}: {row.kind} of {of}, {_when(row)}, {_next(row, asker)}{_became(last, row, asker)}"
+    return f"{row.name}: {row.kind} of {of}, {_when(row)}, {_next(row)}{_became(last, row)}"
 
 
-def _became(run: ScheduledRun | None, row: ScheduledJob, asker: Asker) -> str:
+def _became(run: ScheduledRun | None, row: ScheduledJob) -> str:
     if run is None:
         return ""
     job = f" #{run.job_id}" if run.job_id else ""
     why = f" ({run.reason})" if run.reason else ""
-    return f"; last {_local(run.planned_at, row, asker)}: {run.state}{job}{why}"
+    return f"; last {_local(run.planned_at, row)}: {run.state}{job}{why}"
 
 
 def _when(row: ScheduledJob) -> str:
     return f"`{row.cron_expression}` {row.timezone}"
 
 
-def _next(row: ScheduledJob, asker: Asker) -> str:
-    return f"next {_local(row.next_run, row, asker)}" if row.next_run else "paused"
+def _next(row: ScheduledJob) -> str:
+    return f"next {_local(row.next_run, row)}" if row.next_run else "paused"
 
 
-def _local(moment: Any, row: ScheduledJob, asker: Asker) -> str:
-    return wording.local(moment, ZoneInfo(asker.timezone or row.timezone))
+def _local(when: datetime, row: ScheduledJob) -> str:
+    return wording.local(when, ZoneInfo(row.timezone))
+
+
+def _moments(times: Iterable[tuple[ScheduledJob, datetime | None]]) -> Mapping[str, datetime]:
+    return {_local(when, row): when for row, when in times if when}
 
 
 def _repository(row: ScheduledJob) -> str | None:

@@ -88,7 +88,7 @@ class DiscordInteractions:
     async def _answer_later(self, interaction: Interaction, task: "asyncio.Task[Json]") -> None:
         response = await task
         late_form = response["type"] == Response.MODAL
-        data = render_answer(_TOO_LATE_FOR_A_FORM) if late_form else response["data"]
+        data = render_answer(Answer(_TOO_LATE_FOR_A_FORM)) if late_form else response["data"]
         path = f"/webhooks/{interaction.application_id}/{interaction.token}/messages/@original"
         try:
             async with DiscordRest(None, self._api_url) as rest:
@@ -150,7 +150,7 @@ def _message(interaction: Interaction, answer: Answer) -> Json:
     """A private answer; a question of ours is replaced by what became of it, unless the click was refused."""
     if interaction.type is InteractionType.AUTOCOMPLETE:
         return _choices([])
-    data = render_answer(answer.text, answer.code, answer.buttons, private=not answer.public)
+    data = render_answer(answer)
     if interaction.data.custom_id.startswith(QUESTION) and not answer.refused:
         return {"type": Response.UPDATE, "data": _without_flags(data)}
     return {"type": Response.MESSAGE, "data": data}

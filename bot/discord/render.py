@@ -10,11 +10,13 @@ notified by a mention that stands in one.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import accumulate, takewhile
 from typing import Any
 
 from bot import wording
 from bot.card import Button, Field, Message, Part
+from bot.commands.asking import Answer
 from bot.discord.markdown import code, escape, fenced, plain_start, start, width
 from jobs.view import JobStatus
 
@@ -58,19 +60,19 @@ def _called(message: Message) -> str | None:
     return next((person[1] for person in people if person), None)
 
 
-def render_answer(
-    text: str, code_lines: str | None = None, buttons: Sequence[Button] = (), *, private: bool = True
-) -> Json:
-    """What one person is answered, `code_lines` fenced under it.
+def render_answer(answer: Answer) -> Json:
+    """What one person is answered, its `code` fenced under it, to them alone unless it is public.
 
     What is long stands in an embed, which holds more; what is too long for that is cut, a log at its start.
     """
-    said = _prose(text, _DESCRIPTION_LIMIT // 2 if code_lines else _DESCRIPTION_LIMIT)
-    if code_lines:
-        said = f"{said}\n{fenced(code_lines, _DESCRIPTION_LIMIT - 1 - width(said))}"
+    prose = _prose(answer.text, _DESCRIPTION_LIMIT // 2 if answer.code else _DESCRIPTION_LIMIT)
+    said = wording.with_moments(prose, answer.moments, _date)
+    if answer.code:
+        said = f"{said}\n{fenced(answer.code, _DESCRIPTION_LIMIT - 1 - width(said))}"
     shown = {"content": _shown(said)} if width(said) <= _CONTENT_LIMIT else {"embeds": [{"description": said}]}
-    said_to = {"flags": EPHEMERAL} if private else {}
-    return {"content": "", "embeds": [], **shown, "components": _rows(buttons), "allowed_mentions": NOBODY, **said_to}
+    said_to = {} if answer.public else {"flags": EPHEMERAL}
+    rows = _rows(answer.buttons)
+    return {"content": "", "embeds": [], **shown, "components": rows, "allowed_mentions": NOBODY, **said_to}
 
 
 def identity(message: Message) -> str:
@@ -140,6 +142,15 @@ def _prose_line(line: str, limit: int) -> str:
         return start(line, limit)
     marked = "".join(f"{_SPAN}{part}{_SPAN}" if number % 2 else escape(part) for number, part in enumerate(parts))
     return marked if width(marked) < limit else start(line, limit - 1)
+
+
+def _date(written: str, when: datetime) -> str:
+    """A moment that each reader sees by their own clock, and never longer than as it was written.
+
+    https://docs.discord.com/developers/reference#message-formatting-timestamp-styles
+    """
+    del written
+    return f"<t:{int(when.timestamp())}:F>"
 
 
 def _shown(text: str) -> str:

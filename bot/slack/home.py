@@ -10,7 +10,7 @@ from bot import wording
 from bot.card import Button, Message, job_card
 from bot.commands import Answer, Asker
 from bot.commands.lookup import may_see, visible_repositories
-from bot.slack.render import Block, blocks_of, button_block, plain
+from bot.slack.render import Block, blocks_of, button_block, date, mrkdwn, name, plain
 from jobs.database.unit import reader
 from jobs.models import Job, Repository
 from jobs.present import view
@@ -65,7 +65,8 @@ def _header(text: str) -> Block:
 
 
 def _repository(repository: Repository) -> Block:
-    last = wording.moment(repository.last_backup) if repository.last_backup else "never"
-    text = f"{repository.name} on {repository.host}, last backup {last}"
+    made = repository.last_backup
+    last = date(wording.moment(made), made) if made else "never"
+    text = f"{name(repository.name)} on {name(repository.host)}, last backup {last}"
     button = button_block(Button("repository.run", repository.name, "Back up now"))
-    return {"type": "section", "text": plain(text, _LIMIT), "accessory": button}
+    return {"type": "section", "text": mrkdwn(text), "accessory": button}

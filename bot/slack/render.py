@@ -11,6 +11,7 @@ when Slack would read formatting into them; `verbatim` keeps Slack from making l
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -60,11 +61,14 @@ class Content:
 
 def render_answer(answer: Answer) -> Content:
     """A private answer, its `code` fenced under it; either is cut where it is too long, code at its start."""
-    text = _start(answer.text, _TEXT_LIMIT) + (f"\n{_code_block(answer.code)}" if answer.code else "")
+    said = wording.with_moments(_start(answer.text, _TEXT_LIMIT), answer.moments, date)
+    text = said + (f"\n{_code_block(answer.code)}" if answer.code else "")
     if not answer.buttons:
         return Content(text)
-    said = {"type": "section", "text": plain(answer.text, _SECTION_LIMIT)}
-    return Content(text, (said, {"type": "actions", "elements": [button_block(button) for button in answer.buttons]}))
+    section = {"type": "section", "text": plain(answer.text, _SECTION_LIMIT)}
+    return Content(
+        text, (section, {"type": "actions", "elements": [button_block(button) for button in answer.buttons]})
+    )
 
 
 def identity(message: Message) -> dict[str, int | str]:
@@ -74,35 +78,33 @@ def identity(message: Message) -> dict[str, int | str]:
 
 def blocks_of(message: Message) -> Iterator[Block]:
     """The message laid out."""
-    yield {"type": "section", "text": _mrkdwn(_first_lines(message))}
+    yield {"type": "section", "text": mrkdwn(_first_lines(message))}
     if lines := "\n".join(filter(None, message.lines)):
         yield {"type": "section", "text": plain(lines, _SECTION_LIMIT)}
     for start in range(0, len(message.fields), _CONTEXT_ELEMENTS):
         fields = message.fields[start : start + _CONTEXT_ELEMENTS]
-        yield {"type": "context", "elements": [_mrkdwn(_fact(field)) for field in fields]}
+        yield {"type": "context", "elements": [mrkdwn(_fact(field)) for field in fields]}
     if message.note:
         yield {"type": "context", "elements": [plain(message.note, _VALUE_LIMIT)]}
     if message.code:
-        yield {"type": "section", "text": _mrkdwn(_code_block(message.code))}
+        yield {"type": "section", "text": mrkdwn(_code_block(message.code))}
     if message.buttons:
         yield {"type": "actions", "elements": [button_block(button) for button in message.buttons]}
 
 
 def _first_lines(message: Message) -> str:
-    first = (
-        f"{escape(message.mark)} *{_name(message.headline, _HEADLINE_LIMIT)}* {_name(message.state, _HEADLINE_LIMIT)}"
-    )
+    first = f"{escape(message.mark)} *{name(message.headline, _HEADLINE_LIMIT)}* {name(message.state, _HEADLINE_LIMIT)}"
     return first + (f"\n{_bar(message.bar)}" if message.bar else "")
 
 
 def _bar(bar: Bar) -> str:
-    return f"`{wording.bar(bar.fraction)}`  {_name(bar.caption, _HEADLINE_LIMIT)}"
+    return f"`{wording.bar(bar.fraction)}`  {name(bar.caption, _HEADLINE_LIMIT)}"
 
 
 def _fact(field: Field) -> str:
     person = _PERSON.fullmatch(field.subject or "")
-    value = f"<@{person[1]}>" if person else f"*{_name(field.value, _VALUE_LIMIT)}*"
-    return f"{_name(field.name, _LABEL_LIMIT)} {value}"
+    value = f"<@{person[1]}>" if person else f"*{name(field.value, _VALUE_LIMIT)}*"
+    return f"{name(field.name, _LABEL_LIMIT)} {value}"
 
 
 def button_block(button: Button) -> Block:
@@ -112,12 +114,21 @@ def button_block(button: Button) -> Block:
     return {"type": "button", "text": label, "action_id": button.action, "value": button.value, **style}
 
 
+def date(written: str, when: datetime) -> str:
+    """A moment inside `mrkdwn`, which each reader sees by their own clock; `written` stands where none can be shown.
+
+    https://docs.slack.dev/messaging/formatting-message-text#date-formatting
+    """
+    return f"<!date^{int(when.timestamp())}^{{date_short_pretty}} {{time}}|{escape(written)}>"
+
+
 def escape(text: str) -> str:
     """The text without Slack's three control characters."""
     return "".join(_ENTITIES.get(character, character) for character in text)
 
 
-def _mrkdwn(text: str) -> Block:
+def mrkdwn(text: str) -> Block:
+    """Text of ours with names made safe by `name`."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
@@ -126,7 +137,7 @@ def plain(text: str, limit: int) -> Block:
     return {"type": "plain_text", "text": _start(text, limit), "emoji": False}
 
 
-def _name(text: str, limit: int) -> str:
+def name(text: str, limit: int = _HEADLINE_LIMIT) -> str:
     """A name inside `mrkdwn`: as it is where that is safe, else as inline code, which formats nothing."""
     if not text.strip():
         return "?"

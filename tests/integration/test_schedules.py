@@ -1,11 +1,14 @@
 """Schedules as people make them: over HTTP, in chat and at the command line; what can't be meant writes nothing."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 
 from bot.commands import Asker, answer, complete
+from bot.discord import render as discord
+from bot.slack import render as slack
 from jobs.access import Grant, Principal, Role
 from jobs.clock import now
 from jobs.command_words import WordType
@@ -13,6 +16,7 @@ from jobs.models import AuditEntry, Job, Repository, ScheduledJob
 from jobs.schedule import tick
 from tests.fakes.gateway import application, started
 from tests.fakes.instance import ADMIN
+from tests.fakes.readers import read_in_discord, read_in_slack
 
 PATH = "/api/scheduled-jobs"
 BEGIN = datetime(2026, 10, 23, 10, 0, tzinfo=UTC)
@@ -157,24 +161,23 @@ async def test_who_may_not_start_what_a_schedule_starts_can_not_move_it_away_eit
     assert (await admin.get(f"{PATH}/{made.json['id']}")).json == made.json
 
 
-def asker(**fields):
-    return Asker(ADMIN, "slack", "slack:T1:C1", **fields)
+def asker():
+    return Asker(ADMIN, "slack", "slack:T1:C1")
 
 
 async def test_chat_makes_lists_pauses_resumes_and_removes_a_schedule(api):
-    anna = asker(timezone="America/New_York")
-    made = await answer('schedule add photos "every night at 2" --timezone Europe/Berlin --name nightly', anna)
+    made = await answer('schedule add photos "every night at 2" --timezone Europe/Berlin --name nightly', asker())
     assert made.text == (
         "Schedule nightly: backup of photos, `0 2 * * *` Europe/Berlin. "
-        "Next runs: Fri 23 Oct 20:00 EDT, Sat 24 Oct 20:00 EDT, Sun 25 Oct 21:00 EDT."
+        "Next runs: Sat 24 Oct 2026 02:00 CEST, Sun 25 Oct 2026 02:00 CEST, Mon 26 Oct 2026 02:00 CET."
     )
     row = await ScheduledJob.get()
     assert (row.channel, row.created_by) == ("slack:T1:C1", ADMIN.subject)
     with time_machine.travel(row.next_run, tick=False):
         await tick.tick()
         assert (await answer("schedule list", asker())).text == (
-            "nightly: backup of photos, `0 2 * * *` Europe/Berlin, next Sun 25 Oct 02:00 CEST; "
-            "last Sat 24 Oct 02:00 CEST: started #1"
+            "nightly: backup of photos, `0 2 * * *` Europe/Berlin, next Sun 25 Oct 2026 02:00 CEST; "
+            "last Sat 24 Oct 2026 02:00 CEST: started #1"
         )
     assert (await answer("schedule pause nightly", asker())).text.startswith("Schedule nightly is paused")
     assert (await answer("schedule list", asker())).text.startswith(
@@ -184,6 +187,21 @@ async def test_chat_makes_lists_pauses_resumes_and_removes_a_schedule(api):
     assert [choice.value for choice in await complete(WordType.SCHEDULE, "nig", {}, asker())] == ["nightly"]
     assert (await answer("schedule remove nightly", asker())).text == "Schedule nightly is removed; its jobs stay."
     assert "There is no schedule yet" in (await answer("schedule list", asker())).text
+
+
+async def test_each_reader_in_chat_sees_the_runs_by_their_own_clock(api):
+    made = await answer("schedule add photos every night at 2 --timezone Europe/Berlin --jitter 5m", asker())
+    with time_machine.travel(datetime(2026, 10, 25, 1, tzinfo=UTC), tick=False):
+        await tick.tick()
+        listed = await answer("schedule list", asker())
+    resumed = await answer("schedule resume 1", asker())
+    for said, count in ((made, 3), (listed, 2), (resumed, 1)):
+        in_slack = read_in_slack(slack.render_answer(said).text, "America/New_York")
+        assert len(re.findall(r"Oct 2[34], 2026 20:0\d|Oct 25, 2026 21:0\d", in_slack)) == count, in_slack
+        in_discord = read_in_discord(discord.render_answer(said)["content"], "America/New_York")
+        there = r"\w+day, (2[34] October 2026 20:0\d|25 October 2026 21:0\d)"
+        assert len(re.findall(there, in_discord)) == count, in_discord
+        assert all(" CE" not in text for text in (in_slack, in_discord))
 
 
 @pytest.mark.parametrize(

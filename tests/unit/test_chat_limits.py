@@ -77,7 +77,7 @@ def test_every_answer_is_taken_where_it_may_be_shown(text, code, value):
     assert block_faults(list(content.blocks)) == []
     assert accepted_content(content.arguments)["text"]
     assert view_faults(forms.told(COMMANDS["run"], answer, "C1"), "modal") == []
-    assert list(message_faults(discord.render_answer(answer.text, answer.code, answer.buttons))) == []
+    assert list(message_faults(discord.render_answer(answer))) == []
 
 
 @settings(max_examples=40)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.card import Button, Field, Message, Part
+from bot.commands import Answer
 from bot.discord.markdown import escape, start, width
 from bot.discord.render import COLOURS, EPHEMERAL, NOBODY, identity, render, render_answer
 from bot.figures import Bar
@@ -110,26 +111,26 @@ def test_log_cannot_close_its_fence_and_keeps_its_end():
 
 def test_answer_is_private_and_its_commands_stay_code():
     data = render_answer(
-        "There is no *x*. Did you mean `/backup run a_b_`?", None, (Button("request.confirm", "3", "Yes"),)
+        Answer("There is no *x*. Did you mean `/backup run a_b_`?", buttons=(Button("request.confirm", "3", "Yes"),))
     )
     assert data["content"] == r"There is no \*x\*. Did you mean `/backup run a_b_`?"
     assert (data["flags"], data["allowed_mentions"]) == (EPHEMERAL, NOBODY)
     assert data["components"][0]["components"][0]["custom_id"] == "request.confirm:3"
-    assert "flags" not in render_answer("x", private=False)
+    assert "flags" not in render_answer(Answer("x", public=True))
 
 
 def test_log_in_an_answer_is_fenced_under_it():
-    content = render_answer("The last lines:", "a\n```b")["content"]
+    content = render_answer(Answer("The last lines:", code="a\n```b"))["content"]
     assert content.startswith("The last lines:\n```\na\n")
     assert content.count("```") == 2
 
 
 def test_long_answer_stands_in_an_embed_and_loses_its_last_lines():
     line = "`/backup run REPO` – starts a backup"
-    data = render_answer("\n".join([line] * 60))
+    data = render_answer(Answer("\n".join([line] * 60)))
     assert data["content"] == ""
     assert data["embeds"][0]["description"].splitlines() == [line] * 60
-    shown = render_answer("\n".join([line] * 300))["embeds"][0]["description"].splitlines()
+    shown = render_answer(Answer("\n".join([line] * 300)))["embeds"][0]["description"].splitlines()
     assert set(shown) == {line, "…"}
     assert shown[-1] == "…"
 
@@ -164,7 +165,7 @@ def test_whatever_it_says_discord_takes_it_and_nobody_is_mentioned(one):
 
 @given(nasty, st.none() | nasty, st.booleans())
 def test_whatever_is_answered_discord_takes_it(text, code, private):
-    response = {"type": 4, "data": render_answer(text, code, private=private)}
+    response = {"type": 4, "data": render_answer(Answer(text, code=code, public=not private))}
     assert list(response_faults(response, 2)) == []
 
 

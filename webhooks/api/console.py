@@ -43,7 +43,8 @@ class Clicked(Body):
 class CommandAnswer(BaseModel):
     """The private answer; `code` is text to show as it stands, `job_id` the job that came of it or was meant.
 
-    `buttons` may be clicked; `confirmation_id` is the question that they answer.
+    `buttons` may be clicked; `confirmation_id` is the question that they answer. `moments` are times that stand in the
+    text, by how they are written there, to be shown by the reader's own clock.
     """
 
     text: str
@@ -52,6 +53,7 @@ class CommandAnswer(BaseModel):
     refused: bool
     confirmation_id: int | None
     buttons: list[Button]
+    moments: dict[str, datetime]
 
 
 class ThreadQuery(BaseModel):
