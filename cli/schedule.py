@@ -53,7 +53,8 @@ async def add(  # noqa: PLR0913 - one argument an option
     if as_json:
         say_json(added)
         return
-    say(f"Schedule {added['name']}: {added['kind']} of {added['repository']}, {_when(added)}.")
+    zone = "" if timezone else " (the setting default_timezone; --timezone says another)"
+    say(f"Schedule {added['name']}: {added['kind']} of {added['repository']}, {_when(added)}{zone}.")
     say(f"Next runs: {', '.join(map(_here, added['next_runs']))}.")
 
 

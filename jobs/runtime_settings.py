@@ -11,6 +11,7 @@ from jobs.job_type import Policy
 from jobs.models import Setting
 from jobs.repository_fields import AbsolutePath, Age, Channel
 from jobs.schedule.fields import ZoneName
+from jobs.settings import machine_zone
 from jobs.types import JOB_TYPES
 
 NOTIFY_ON = "notify_on_"
@@ -41,8 +42,8 @@ class RuntimeSettings(BaseModel):
     notify_on_host_silent: Notify = True
     default_channel: Channel | None = None
     """Where a job's thread opens when neither request nor repository names a channel."""
-    default_timezone: ZoneName = "UTC"
-    """The IANA zone of a schedule that names none."""
+    default_timezone: ZoneName = Field(default_factory=machine_zone)
+    """The IANA zone of a schedule that names none; that of the gateway's machine unless it is set."""
     overdue_repeat: Age = 86_400
     """Seconds after which a backup that is overdue is told of again, until somebody has taken note or it is made."""
     only_failures: list[Channel] = Field(default_factory=list, max_length=1000)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,6 +27,8 @@ INSTALL_PACKAGE = Path("/usr/local/lib/locutus/install-package")
 """Where deploy/sudoers expects it: a copy that root alone can change."""
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 WEB_ADDRESS = re.compile(r"https?://([\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^\s?#]*)?", re.IGNORECASE)
+LOCAL_TIME = Path("/etc/localtime")
+_UTC = {"Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"}
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -44,6 +47,16 @@ def whole_seconds(value: Any) -> Any:
     """The same in whole seconds; anything else is left to pydantic."""
     duration = parse_duration(value)
     return round(duration.total_seconds()) if isinstance(duration, timedelta) else value
+
+
+def machine_zone() -> str:
+    """The IANA zone that this machine's clocks show: `TZ`, else `/etc/localtime` (localtime(5)), else UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":") or str(LOCAL_TIME.resolve()).partition("/zoneinfo/")[2]
+    try:
+        key = ZoneInfo(name).key
+    except (ValueError, OSError, KeyError):
+        return "UTC"
+    return "UTC" if key in _UTC else key
 
 
 def _web_address(value: str) -> str:

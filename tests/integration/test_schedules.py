@@ -111,7 +111,10 @@ async def test_name_can_be_had_once_and_an_unknown_repository_not_at_all(api):
     assert names == ["photos-backup", "photos-backup-2"]
 
 
-async def test_default_zone_is_a_setting(api):
+async def test_default_zone_is_the_machine_s_or_a_setting(api, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    made = await answer("schedule add photos every night at 2 --name here", asker())
+    assert "`0 2 * * *` Europe/Berlin (the setting default_timezone; `--timezone` says another). Next" in made.text
     assert (await api.put("/api/settings", {"default_timezone": "Asia/Tokio"})).json["field"] == "default_timezone"
     assert (await api.put("/api/settings", {"default_timezone": "Asia/Tokyo"})).status == 200
     made = await api.post(PATH, {"repository": "photos", "cron_expression": "0 2 * * *"})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.settings import Settings, SettingsError, default_data_directory, load_settings, parse_duration
+from jobs.settings import Settings, SettingsError, default_data_directory, load_settings, machine_zone, parse_duration
 
 SECRET = "s3cret-" * 8
 SECRETS = {
@@ -218,3 +218,24 @@ def test_other_text_is_left_alone(text):
 @given(st.text())
 def test_no_text_breaks_the_reading_of_a_duration(text):
     assert parse_duration(text) == text or isinstance(parse_duration(text), timedelta)
+
+
+@pytest.mark.parametrize(
+    ("variable", "link", "zone"),
+    [
+        ("", "/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"),
+        ("Asia/Tokyo", "/usr/share/zoneinfo/Europe/Berlin", "Asia/Tokyo"),
+        (":Asia/Tokyo", "/usr/share/zoneinfo/Europe/Berlin", "Asia/Tokyo"),
+        ("", "/usr/share/zoneinfo/Etc/UTC", "UTC"),
+        ("", None, "UTC"),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", "/usr/share/zoneinfo/Europe/Berlin", "UTC"),
+        ("../../etc/passwd", None, "UTC"),
+    ],
+)
+def test_zone_of_the_machine(monkeypatch, tmp_path, variable, link, zone):
+    local_time = tmp_path / "localtime"
+    if link:
+        local_time.symlink_to(link)
+    monkeypatch.setenv("TZ", variable)
+    monkeypatch.setattr("jobs.settings.LOCAL_TIME", local_time)
+    assert machine_zone() == zone
