@@ -19,10 +19,10 @@ from cli.repo import PATH
 from cli.schedule import PATH as SCHEDULES
 from jobs.errors import InvalidRequestError
 from jobs.field_errors import field_name, reason
-from jobs.repository_fields import NewRepository
+from jobs.repository_fields import NewRepository, archive_glob_of
 from jobs.retention import in_words
 from jobs.schedule.fields import NewSchedule
-from jobs.settings import load_settings
+from jobs.settings import load_settings, machine_zone
 
 USUAL_PLACES = (
     Path("/etc/cron.d/borgmatic"),
@@ -80,7 +80,7 @@ def _timing(given: Path | None) -> Timing | None:
 
 
 def _joined(path: Path, timing: Timing | None, host: str | None) -> Plan:
-    here = Here(socket.gethostname().partition(".")[0], socket.getfqdn(), getpass.getuser())
+    here = Here(socket.gethostname().partition(".")[0], socket.getfqdn(), getpass.getuser(), machine_zone())
     whole = Plan()
     for file in files_in(path):
         try:
@@ -132,10 +132,25 @@ def _lines(planned: Planned) -> Sequence[str]:
     if days := row.get("check_interval_days"):
         lines.append(f"  checked every {days} days")
     if schedule:
-        after = [f"prune, keeping {in_words(schedule)}"] if schedule["run_prune_after"] else []
-        after += ["compact"] if schedule["run_compact_after"] else []
-        lines.append(f"  schedule {schedule['cron_expression']}" + (f", then {', then '.join(after)}" if after else ""))
+        then = [step for step in ("prune", "compact") if schedule[f"run_{step}_after"]]
+        said = f"  schedule {schedule['cron_expression']} {schedule['timezone']}"
+        lines.append(", then ".join([said, *then]))
+        lines.append(f"  {_pruned(row, schedule)}")
     return lines
+
+
+def _pruned(row: dict[str, Any], schedule: dict[str, Any]) -> str:
+    """What becomes of the archives that are there already."""
+    if not schedule["run_prune_after"]:
+        return "nothing is pruned; all archives stay"
+    return (
+        f"prune keeps {in_words(schedule)} of the archives named {_glob(row)}, those that borgmatic made included; "
+        "no other archive is touched"
+    )
+
+
+def _glob(row: dict[str, Any]) -> str:
+    return archive_glob_of(row["archive_name_template"], row["name"])
 
 
 def _passphrase(row: dict[str, Any]) -> str:
@@ -165,7 +180,17 @@ async def _write(client: Api, planned: Sequence[Planned], *, quiet: bool) -> Non
     for each in planned:
         added = await client.post(PATH, each.repository)
         if each.schedule:
-            await client.post(SCHEDULES, each.schedule)
+            await _add_schedule(client, each.schedule)
         if not quiet:
             said = " and its schedule" if each.schedule else ""
             say(f"Repository {added['name']}{said} is added; its jobs run on {added['host']}.")
+
+
+async def _add_schedule(client: Api, fields: dict[str, Any]) -> None:
+    try:
+        await client.post(SCHEDULES, fields)
+    except ApiError as error:
+        raise ApiError(
+            f"The repository {fields['repository']} is added, but not its schedule: {error} "
+            "Add it with `locutus schedule add`."
+        ) from error

@@ -26,6 +26,7 @@ _SILENT = {"verbosity", "syslog_verbosity", "log_file_verbosity", "color", "prog
 """How borgmatic itself prints: nothing is lost by leaving it."""
 _PATTERNS = ("match_archives", "glob_archives", "prefix")
 """Which archives borgmatic looks at; here that is the name template's."""
+_NOT_PRUNED = "nothing is pruned before you say what is: `/backup prune REPO --dry-run` shows it"
 _WHY: Sequence[tuple[str, str]] = (
     (r"(before|after)_.*|on_error|commands", "Locutus runs no programs of its own beside borg; run them around it"),
     (r".*_databases", "dump the database into a directory that is backed up"),
@@ -33,18 +34,19 @@ _WHY: Sequence[tuple[str, str]] = (
     (r"ntfy|pushover|apprise", "add a notification channel instead"),
     (r"btrfs|zfs|lvm|bootable", "take snapshots outside, and back up their directory"),
     (r"ssh_command", "only the key in it is taken over"),
-    (r"keep_.*", "prune has no such rule here"),
-    ("|".join(_PATTERNS), "nothing is pruned before you say what is: `/backup prune REPO --dry-run` shows it"),
+    (r"keep_.*", f"prune has no such rule here, and by the others alone more would go: {_NOT_PRUNED}"),
+    ("|".join(_PATTERNS), _NOT_PRUNED),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The machine that borgmatic ran on, which its placeholders name."""
+    """The machine that borgmatic ran on, which its placeholders name, and whose clock its crontab and timer meant."""
 
     hostname: str
     fqdn: str
     user: str
+    timezone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,10 @@ def plan_of(options: Mapping[str, Any], timing: Timing | None, here: Here, host:
             "ssh_key": _ssh_key(options), **secret, **checks,
         }  # fmt: skip
         repository = {name: value for name, value in fields.items() if value not in (None, [])}
-        plan.planned.append(Planned(repository, _schedule(repository["name"], options, timing)))
-    if timing is None:
-        plan.left.append(("schedule", "no crontab line and no timer was found: add one with `locutus schedule add`"))
-    elif timing.unread:
-        plan.left.append(("schedule", f"{timing.unread}: add one with `locutus schedule add`"))
+        plan.planned.append(Planned(repository, _schedule(repository["name"], options, timing, here)))
+    if timing is None or timing.unread:
+        why = timing.unread if timing else "no crontab line and no timer was found"
+        plan.left.append(("schedule", f"{why}: add one with `locutus schedule add REPO WHEN{_prune_option(options)}`"))
     return plan
 
 
@@ -145,19 +146,41 @@ def _ssh_key(options: Mapping[str, Any]) -> str | None:
     return found[1] if found else None
 
 
-def _schedule(name: str, options: Mapping[str, Any], timing: Timing | None) -> dict[str, Any] | None:
+def _schedule(name: str, options: Mapping[str, Any], timing: Timing | None, here: Here) -> dict[str, Any] | None:
     if timing is None or timing.cron is None:
         return None
-    skipped = _texts(options.get("skip_actions"))
-    kept = {rule: options[rule] for rule in RULES if isinstance(options.get(rule), int)}
-    # Of other archives than that pattern's borgmatic removed none.
-    pruned = bool(kept) and "prune" not in skipped and not any(options.get(name) for name in _PATTERNS)
+    kept = _kept(options)
     said: dict[str, Any] = {
-        "name": f"{name}-backup", "repository": name, "cron_expression": timing.cron, "timezone": timing.timezone,
-        "jitter": timing.jitter_s or None, "catch_up": timing.catch_up, "run_prune_after": pruned,
-        "run_compact_after": "compact" not in skipped, **kept,
+        "name": f"{name}-backup", "repository": name, "cron_expression": timing.cron,
+        "timezone": timing.timezone or here.timezone,
+        "jitter": timing.jitter_s or None, "catch_up": timing.catch_up, "run_prune_after": _prunes(options),
+        "run_compact_after": "compact" not in _texts(options.get("skip_actions")), **kept,
     }  # fmt: skip
     return {field: value for field, value in said.items() if value is not None}
+
+
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {rule: options[rule] for rule in RULES if options.get(rule)}
+
+
+def _prunes(options: Mapping[str, Any]) -> bool:
+    """Whether the retention says here what it says in borgmatic."""
+    skipped = "prune" in _texts(options.get("skip_actions"))
+    return bool(_kept(options)) and not skipped and not _keeps_otherwise(options)
+
+
+def _prune_option(options: Mapping[str, Any]) -> str:
+    rules = ",".join(f"{rule.replace('_', '-')}={count}" for rule, count in _kept(options).items())
+    return f" --prune {rules}" if _prunes(options) else ""
+
+
+def _keeps_otherwise(options: Mapping[str, Any]) -> bool:
+    """Whether borgmatic looked at other archives than the name's, or kept some by a rule that is none here."""
+    return any(options.get(name) for name in options if name in _PATTERNS or _is_other_rule(name))
+
+
+def _is_other_rule(name: str) -> bool:
+    return name.startswith("keep_") and name not in RULES
 
 
 def _checks(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:

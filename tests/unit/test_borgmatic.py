@@ -8,7 +8,7 @@ from cli.borgmatic.document import ImportRefusedError, parse
 from cli.borgmatic.plan import Here, plan_of
 from cli.borgmatic.timing import Timing, read_timing
 
-HERE = Here("nas", "nas.example.org", "root")
+HERE = Here("nas", "nas.example.org", "root", "Europe/Berlin")
 FLAT = """
 source_directories: [/home, /etc]
 repositories:
@@ -23,7 +23,6 @@ archive_name_format: '{hostname}-docs-{now}'
 compression: zstd,6
 keep_daily: 7
 keep_monthly: 6
-keep_within: 3H
 checks:
     - name: repository
       frequency: 2 weeks
@@ -52,11 +51,27 @@ upload_rate_limit: 500
 """
 
 
-def test_schedule_does_not_prune_where_borgmatic_looked_at_a_pattern_of_its_own():
-    options = {**parse(FLAT, "f"), "match_archives": "sh:nas-docs-weekly-*"}
-    plan = plan_of(options, Timing("30 2 * * *"), HERE)
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"match_archives": "sh:nas-docs-weekly-*"}, {"prefix": "nas-"},
+        {"keep_within": "3H"}, {"keep_minutely": 60}, {"keep_13weekly": 4},
+    ],
+)  # fmt: skip
+def test_schedule_does_not_prune_what_borgmatic_would_have_kept(option):
+    plan = plan_of({**parse(FLAT, "f"), **option}, Timing("30 2 * * *"), HERE)
     assert [planned.schedule["run_prune_after"] for planned in plan.planned] == [False, False]
-    assert "match_archives" in dict(plan.left)
+    [name] = option
+    assert "nothing is pruned before you say what is" in dict(plan.left)[name]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [({}, " --prune keep-daily=7,keep-monthly=6"), ({"keep_within": "3H"}, ""), ({"skip_actions": ["prune"]}, "")],
+)
+def test_retention_of_a_schedule_to_be_added_by_hand_is_said(options, hint):
+    left = dict(plan_of({**parse(FLAT, "f"), **options}, None, HERE).left)
+    assert left["schedule"].endswith(f"add one with `locutus schedule add REPO WHEN{hint}`")
 
 
 def test_flat_configuration_becomes_repositories_with_schedules():
@@ -69,7 +84,8 @@ def test_flat_configuration_becomes_repositories_with_schedules():
     assert local["archive_name_template"] == "nas-docs-{now}"
     assert (local["check_interval_days"], local["check_max_duration"]) == (14, 3600)
     assert plan.planned[1].schedule == {
-        "name": "local-backup", "repository": "local", "cron_expression": "30 2 * * *", "jitter": 600,
+        "name": "local-backup", "repository": "local", "cron_expression": "30 2 * * *",
+        "timezone": "Europe/Berlin", "jitter": 600,
         "catch_up": "none", "run_prune_after": True, "run_compact_after": True, "keep_daily": 7, "keep_monthly": 6,
     }  # fmt: skip
 
@@ -77,7 +93,7 @@ def test_flat_configuration_becomes_repositories_with_schedules():
 def test_every_option_without_a_counterpart_is_named_with_a_reason():
     left = dict(plan_of(parse(FLAT, "f"), None, HERE).left)
     assert left.keys() == {
-        "exclude_caches", "keep_within", "commands", "postgresql_databases", "healthchecks", "checks: spot", "schedule",
+        "exclude_caches", "commands", "postgresql_databases", "healthchecks", "checks: spot", "schedule",
     }  # fmt: skip
     assert "runs no programs" in left["commands"]
     assert "secret text" not in str(left)
