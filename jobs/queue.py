@@ -136,9 +136,10 @@ class Queue:
         await self.redis.connection_pool.aclose()
 
     async def answers(self) -> bool:
-        """Whether Redis answers now."""
+        """Whether Redis answers now, within a second: of a silent one each caller waits for the one before it."""
         try:
-            return bool(await self.redis.ping())
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return bool(await self.redis.ping())
         except (RedisError, OSError):
             return False
 

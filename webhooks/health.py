@@ -9,7 +9,6 @@ from jobs.database.connection import CAUSES, is_migrated
 from jobs.database.unit import reader
 from jobs.hosts import is_silent
 from jobs.models import ChatMessage, Host
-from webhooks.context import GatewayContext
 from webhooks.route import PUBLIC, Answer, Plain, Route
 
 DATABASE_TIMEOUT_S = 5.0
@@ -37,20 +36,17 @@ async def healthz(call: Plain) -> Health:
 
 async def readyz(call: Plain) -> Readiness | Answer:
     """Ready when the database answers and is migrated."""
+    redis = await call.context.queue.answers()  # what it takes is no delay of the database
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S):
             migrated = await is_migrated()
-            degraded = await _degraded(call.context)
+            states = {"redis": redis, "chat": await _chat_takes(), "workers": await _workers_answer()}
     except CAUSES as error:
         return _unready(f"does not answer ({type(error).__name__})")
     if not migrated:
         return _unready("is not migrated: run `locutus migrate`")
+    degraded = [name for name, well in states.items() if not well]
     return Readiness(status="ready", database="ok", degraded=degraded)
-
-
-async def _degraded(context: GatewayContext) -> list[str]:
-    states = {"redis": await context.queue.answers(), "chat": await _chat_takes(), "workers": await _workers_answer()}
-    return [name for name, well in states.items() if not well]
 
 
 async def _chat_takes() -> bool:

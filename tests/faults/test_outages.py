@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -99,6 +100,14 @@ class RedisServer:
 
     def flush(self) -> None:
         self._call("flushall")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        yield
+        self._process.send_signal(signal.SIGCONT)
 
     def wake_ups(self) -> int:
         """How many entries the host's queue has."""
@@ -286,6 +295,16 @@ async def test_jobs_are_accepted_run_and_ended_without_redis(tmp_path, sqlite_ur
         gate.let_go()
         await assert_each_ran_once(up, gate, tmp_path, job_ids)
         assert (await up.call("GET", "/readyz"))[1]["degraded"] == []
+
+
+async def test_silent_redis_does_not_look_like_a_silent_database(tmp_path, sqlite_url, redis_server):
+    async with instance(settings_for(tmp_path, sqlite_url, redis_server.url)) as up:
+        with redis_server.paused():
+            callers = [asyncio.create_task(up.queue.publish(number)) for number in range(8)]
+            status, ready = await up.call("GET", "/readyz")
+            assert (status, ready["degraded"]) == (200, ["redis"])
+            assert not all(caller.done() for caller in callers)  # they wait for each other still
+        await asyncio.gather(*callers, return_exceptions=True)
 
 
 # --- the database --------------------------------------------------------------------------------------------------
