@@ -7,8 +7,9 @@ import typer
 
 from cli.api_client import Api, api
 from cli.jobs import parameter
+from cli.listing import say_list
 from cli.named import named
-from cli.output import NOTHING, AsJson, command, note, say, say_json, table
+from cli.output import NOTHING, AsJson, command, note, say, say_json
 from cli.subscription import read_secret
 from jobs.settings import load_settings
 
@@ -71,13 +72,8 @@ async def add(  # noqa: PLR0913 - one argument an option
 @command
 async def list_hooks(*, as_json: AsJson = False) -> None:
     """The hooks; never their secrets."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
     none = "There is no hook. `locutus hook add NAME REPO` adds one."
-    table(("Name", "Scheme", "Starts", "When", "State"), [_row(one) for one in found], none)
+    await say_list(PATH, ("Name", "Scheme", "Starts", "When", "State"), _row, none, as_json=as_json)
 
 
 @hook.command()

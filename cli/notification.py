@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.api_client import Api, api
+from cli.listing import say_list
 from cli.named import named
-from cli.output import NOTHING, AsJson, command, fail, say, say_json, table
+from cli.output import NOTHING, AsJson, command, fail, say, say_json
 from jobs.settings import load_settings
 
 PATH = "/api/notification-channels"
@@ -47,13 +48,8 @@ async def add(  # noqa: PLR0913 - one argument an option
 @command
 async def list_channels(*, as_json: AsJson = False) -> None:
     """The channels; never their URLs."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
     none = "There is no notification channel. `locutus notification add NAME` adds one."
-    table(("Name", "Service", "Events", "Repositories", "State"), [_row(one) for one in found], none)
+    await say_list(PATH, ("Name", "Service", "Events", "Repositories", "State"), _row, none, as_json=as_json)
 
 
 @notification.command("test")

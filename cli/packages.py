@@ -1,12 +1,13 @@
 """`locutus packages`: Debian packages on hosts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.api_client import api
 from cli.jobs import say_started
-from cli.output import AsJson, command, moment, say_json, table
+from cli.listing import say_list
+from cli.output import AsJson, command, moment
 from jobs.settings import load_settings
 
 PATH = "/api/system/packages"
@@ -34,10 +35,9 @@ async def install(
 @command
 async def list_packages(*, as_json: AsJson = False) -> None:
     """What was installed where."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
-    rows = [[row["host"], row["name"], row["version"], row["status"], moment(row["updated_at"])] for row in found]
-    table(("Host", "Package", "Version", "Status", "Since"), rows, "No package was installed yet.")
+    titles = ("Host", "Package", "Version", "Status", "Since")
+    await say_list(PATH, titles, _row, "No package was installed yet.", as_json=as_json)
+
+
+def _row(package: dict[str, Any]) -> list[str]:
+    return [package["host"], package["name"], package["version"], package["status"], moment(package["updated_at"])]

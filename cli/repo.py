@@ -10,6 +10,7 @@ import typer
 from bot import wording
 from cli.api_client import Api, api, segment
 from cli.jobs import awaited, exit_unless_completed, show_end
+from cli.listing import say_list
 from cli.output import NOTHING, AsJson, command, fail, moment, note, say, say_json, table
 from jobs.key_export import reminder
 from jobs.settings import load_settings
@@ -75,26 +76,10 @@ async def add(  # noqa: PLR0913 - one argument an option
 @command
 async def list_repositories(*, as_json: AsJson = False) -> None:
     """The repositories, and when each was last backed up."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
-    rows = [
-        [
-            row["name"],
-            row["host"],
-            row["location"],
-            moment(row["last_backup"]),
-            str(row["archives"]),
-            _size(row["size"]),
-        ]
-        for row in sorted(found, key=lambda row: row["name"])
-    ]
     titles = ("Name", "Host", "Location", "Last backup", "Archives", "Size")
-    table(titles, rows, "There is no repository yet. `locutus repo add NAME LOCATION --source PATH` adds one.")
-    for row in found:
-        if row["key_export_due"]:
+    none = "There is no repository yet. `locutus repo add NAME LOCATION --source PATH` adds one."
+    for row in await say_list(PATH, titles, _row, none, as_json=as_json, by_name=True):
+        if row["key_export_due"] and not as_json:
             note(reminder(row["name"]))
 
 
@@ -218,6 +203,11 @@ async def listed_anew(client: Api, path: str) -> None:
     job = await awaited(client, started["job_id"])
     if job.status is not JobStatus.COMPLETED:
         fail(f"Job #{job.id} is {job.status}. {job.error_message or ''}")
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    figures = moment(row["last_backup"]), str(row["archives"]), _size(row["size"])
+    return [row["name"], row["host"], row["location"], *figures]
 
 
 def _count(value: int | None) -> str:

@@ -9,6 +9,7 @@ from bot import wording
 from bot.commands.schedules import retention
 from cli.api_client import Api, ApiError, api
 from cli.jobs import parameter
+from cli.listing import say_list
 from cli.output import NOTHING, AsJson, command, moment, say, say_json, table
 from jobs.errors import InvalidRequestError
 from jobs.settings import load_settings
@@ -62,17 +63,9 @@ async def add(  # noqa: PLR0913 - one argument an option
 @command
 async def list_schedules(*, as_json: AsJson = False) -> None:
     """The schedules, and when each runs next."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
-    rows = [
-        [row["name"], row["kind"], row["repository"] or row["host"], _when(row), moment(row["last_run"]), _next(row)]
-        for row in sorted(found, key=lambda row: row["name"])
-    ]
     titles = ("Name", "Kind", "Repository", "When", "Last run", "Next run")
-    table(titles, rows, 'There is no schedule yet. `locutus schedule add REPO "every night at 2"` adds one.')
+    none = 'There is no schedule yet. `locutus schedule add REPO "every night at 2"` adds one.'
+    await say_list(PATH, titles, _row, none, as_json=as_json, by_name=True)
 
 
 @schedule.command()
@@ -146,6 +139,11 @@ def _rules(prune: list[str]) -> dict[str, int]:
         return retention(prune)
     except InvalidRequestError as error:
         raise typer.BadParameter(f"--prune: {error.reason}") from error
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    where = row["repository"] or row["host"]
+    return [row["name"], row["kind"], where, _when(row), moment(row["last_run"]), _next(row)]
 
 
 def _when(row: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api_client import ApiError, api
+from cli.listing import say_list
 from cli.output import NOTHING, AsJson, command, moment, note, say, say_json, table
 from jobs.settings import load_settings
 
@@ -46,13 +47,8 @@ async def add(
 @command
 async def list_subscriptions(*, as_json: AsJson = False) -> None:
     """The endpoints; never their secrets."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
     none = "There is no subscription. `locutus subscription add URL` adds one."
-    table(("ID", "URL", "Events", "Repositories", "State"), [_row(one) for one in found], none)
+    await say_list(PATH, ("ID", "URL", "Events", "Repositories", "State"), _row, none, as_json=as_json)
 
 
 @subscription.command()

@@ -7,8 +7,9 @@ import typer
 
 from cli.api_client import api
 from cli.jobs import parameter
+from cli.listing import say_list
 from cli.named import named
-from cli.output import AsJson, command, say, say_json, table
+from cli.output import AsJson, command, say, say_json
 from jobs.settings import load_settings
 
 PATH = "/api/templates"
@@ -41,14 +42,8 @@ async def add(
 @command
 async def list_templates(*, as_json: AsJson = False) -> None:
     """The templates and what they say."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
-    rows = [[row["name"], row["kind"], _said(row)] for row in sorted(found, key=lambda row: row["name"])]
     none = "There is no template yet. `locutus template add NAME KIND --set NAME=VALUE` adds one."
-    table(("Name", "Kind", "Parameters"), rows, none)
+    await say_list(PATH, ("Name", "Kind", "Parameters"), _row, none, as_json=as_json, by_name=True)
 
 
 @template.command()
@@ -62,6 +57,10 @@ async def remove(name: Name, *, as_json: AsJson = False) -> None:
         say_json({"removed": name})
     else:
         say(f"Template {name} is removed.")
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    return [row["name"], row["kind"], _said(row)]
 
 
 def _said(row: dict[str, Any]) -> str:

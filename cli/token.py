@@ -1,13 +1,14 @@
 """`locutus token`: bearer tokens for the API."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from cli.api_client import api
+from cli.listing import say_list
 from cli.named import named
-from cli.output import AsJson, command, moment, note, say, say_json, table
+from cli.output import AsJson, command, moment, note, say, say_json
 from jobs.access import ROLE_NAMES
 from jobs.clock import now
 from jobs.settings import Duration, load_settings
@@ -46,15 +47,8 @@ async def add(
 @command
 async def list_tokens(*, as_json: AsJson = False) -> None:
     """The tokens' names, roles and ends; never the tokens."""
-    async with api(load_settings()) as client:
-        found = await client.items(PATH)
-    if as_json:
-        say_json({"items": found})
-        return
-    rows = [[row["name"], row["role"], moment(row["created_at"]), moment(row["expires_at"])] for row in found]
-    table(
-        ("Name", "Role", "Made", "Expires"), rows, "There is no token. `locutus token add NAME --role ROLE` makes one."
-    )
+    none = "There is no token. `locutus token add NAME --role ROLE` makes one."
+    await say_list(PATH, ("Name", "Role", "Made", "Expires"), _row, none, as_json=as_json)
 
 
 @token.command()
@@ -68,6 +62,10 @@ async def remove(name: Name, *, as_json: AsJson = False) -> None:
         say_json({"removed": name})
     else:
         say(f"Token {name} is removed.")
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    return [row["name"], row["role"], moment(row["created_at"]), moment(row["expires_at"])]
 
 
 def _moment_after(text: str) -> str:
