@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from bot import wording
 from bot.figures import SEPARATOR, Bar, figures_of, last_activity, share_done
+from jobs.confirmations import ConfirmationState
 from jobs.types import JOB_TYPES
 from jobs.view import JobStatus, JobView
 
@@ -34,12 +35,16 @@ _PEOPLE = {"slack": "Slack user", "discord": "Discord user"}
 
 
 class Part(StrEnum):
-    """Which of a job's messages it is; FAILURE is the further reply with the last log lines, END that of a long job."""
+    """Which of a job's messages it is; FAILURE is the further reply with the last log lines, END that of a long job.
+
+    QUESTION is no job's: it asks a second person whether one may be.
+    """
 
     CARD = "card"
     PROGRESS = "progress"
     FAILURE = "failure"
     END = "end"
+    QUESTION = "question"
 
 
 class KindWords(Protocol):
@@ -74,15 +79,15 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message about one job, unescaped.
+    """One message about one job, or about a question (`confirmation_id`) that may become one, unescaped.
 
     `mark`, `headline` and `state` make the first line; then `bar`, `lines`, `fields`, `note` (small print), `code`
     (log lines parted by newlines, shown as they stand) and `buttons`. Only `code` has newlines in it.
     """
 
-    job_id: int
+    job_id: int | None
     part: Part
-    status: JobStatus
+    status: JobStatus | ConfirmationState
     mark: str
     headline: str
     state: str
@@ -92,6 +97,7 @@ class Message:
     note: str | None = None
     code: str | None = None
     buttons: tuple[Button, ...] = ()
+    confirmation_id: int | None = None
 
     @property
     def text(self) -> str:
@@ -114,7 +120,7 @@ def job_card(
     `chain` holds the jobs that have followed this one, in their order.
     """
     return replace(
-        _message(job, Part.CARD, _title(job, words)),
+        _message(job, Part.CARD, title(job, words)),
         fields=(*_facts(job), *_cancelled_by(job), *_chain(job, chain)),
         lines=(*_situation(job, with_place=True), *_noted(job)),
         buttons=(*_chain_buttons(job, chain), *_buttons(job)),
@@ -138,7 +144,7 @@ def progress_message(
     figures = figures_of(job.progress, alive=False, new_in=" in the repository") if completed else None
     said = _last_said(job) if completed or job.status is JobStatus.CANCELLED else None
     return replace(
-        _message(job, Part.PROGRESS, _title(job, words)),
+        _message(job, Part.PROGRESS, title(job, words)),
         lines=tuple(filter(None, (figures, said, *situation))),
         fields=tuple(_cancelled_by(job)),
     )
@@ -150,13 +156,16 @@ def failure_message(job: JobView, log_tail: Sequence[str]) -> Message:
     code = "\n".join(shown).strip("\n")
     hint = f"/backup logs {job.id} shows the whole log" if code else "the log is empty"
     return replace(
-        _message(job, Part.FAILURE, "Last log lines of"), lines=(hint,), fields=(_asker(job),), code=code or None
+        _message(job, Part.FAILURE, "Last log lines of"),
+        lines=(hint,),
+        fields=(by("Asked by", job.requested_by),),
+        code=code or None,
     )
 
 
 def end_message(job: JobView, *, words: KindWords | None = None) -> Message:
     """The further reply after a job that took long: it says the end to who asked, as an edit notifies nobody."""
-    return replace(_message(job, Part.END, _title(job, words)), fields=(_asker(job),))
+    return replace(_message(job, Part.END, title(job, words)), fields=(by("Asked by", job.requested_by),))
 
 
 def _message(job: JobView, part: Part, headline: str) -> Message:
@@ -180,7 +189,21 @@ def _running(job: JobView, words: KindWords | None, now: datetime, situation: tu
     )
 
 
-def _title(job: JobView, words: KindWords | None) -> str:
+class Work(Protocol):
+    """What is worked on, or would be."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def repository(self) -> str | None: ...
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def host(self) -> str: ...
+
+
+def title(job: Work, words: KindWords | None) -> str:
+    """`Backup of photos`, `Installation of tree on nas-1`."""
     noun = words.noun if words else _name(job)
     if job.repository is None and job.subject is None:
         return f"{noun} on {_short(job.host)}"
@@ -188,18 +211,18 @@ def _title(job: JobView, words: KindWords | None) -> str:
 
 
 def _running_title(job: JobView, words: KindWords | None) -> str:
-    return f"{words.running} {_what(job)}" if words else _title(job, words)
+    return f"{words.running} {_what(job)}" if words else title(job, words)
 
 
-def _what(job: JobView) -> str:
+def _what(job: Work) -> str:
     """`photos`; of a host's own job `tree on nas-1`, or `on nas-1`."""
     if job.repository is not None:
         return _short(job.repository)
     return " ".join((*([_short(job.subject)] if job.subject else []), "on", _short(job.host)))
 
 
-def _name(job: JobView) -> str:
-    return job.kind.replace("_", " ").capitalize()
+def _name(job: Work) -> str:
+    return _short(job.kind.replace("_", " ").capitalize())
 
 
 def _state(job: JobView) -> str:
@@ -256,11 +279,7 @@ def _place(number: int) -> str:
 def _facts(job: JobView) -> Iterator[Field]:
     if job.repository is not None:
         yield Field("Host", _short(job.host))
-    yield _asker(job)
-    asked_through, _, _ = job.requested_by.partition(":")
-    origin, _, detail = job.origin.partition(":")
-    if origin and origin != asked_through:
-        yield Field("Via", _short(" ".join(filter(None, (_ORIGINS.get(origin, origin), detail)))))
+    yield from asked(job.requested_by, job.origin)
     if job.archive_name and {job.status, job.late_status} & {JobStatus.RUNNING, JobStatus.COMPLETED}:
         yield Field("Archive", _short(job.archive_name))
     if job.attempt > 1:
@@ -269,8 +288,17 @@ def _facts(job: JobView) -> Iterator[Field]:
         yield Field("Retry of", f"#{job.retry_of}")
 
 
-def _asker(job: JobView) -> Field:
-    return Field("Asked by", _who(job.requested_by), job.requested_by)
+def asked(subject: str, through: str) -> Iterator[Field]:
+    """Who asked, and the way it came in where that does not say it."""
+    yield by("Asked by", subject)
+    origin, _, detail = through.partition(":")
+    if origin and origin != subject.partition(":")[0]:
+        yield Field("Via", _short(" ".join(filter(None, (_ORIGINS.get(origin, origin), detail)))))
+
+
+def by(name: str, subject: str) -> Field:
+    """A person, by the name of what they did."""
+    return Field(name, _who(subject), subject)
 
 
 def _chain(job: JobView, chain: Sequence[JobView]) -> Iterator[Field]:
@@ -278,7 +306,7 @@ def _chain(job: JobView, chain: Sequence[JobView]) -> Iterator[Field]:
     last = chain[-1] if chain else job
     over = last.status in {JobStatus.FAILED, JobStatus.CANCELLED}
     begun = [f"{_name(step).lower()} #{step.id} {step.status}" for step in chain]
-    to_come = [kind.replace("_", " ") + (" not run" if over else "") for kind in last.follow_ups]
+    to_come = [_short(kind.replace("_", " ")) + (" not run" if over else "") for kind in last.follow_ups]
     if steps := (*begun, *to_come):
         yield Field("Then", ", ".join(steps))
 
@@ -291,7 +319,7 @@ def _chain_buttons(job: JobView, chain: Sequence[JobView]) -> tuple[Button, ...]
 
 def _cancelled_by(job: JobView) -> Iterator[Field]:
     if job.cancelled_by and job.status is JobStatus.CANCELLED:
-        yield Field("Cancelled by", _who(job.cancelled_by), job.cancelled_by)
+        yield by("Cancelled by", job.cancelled_by)
 
 
 def _who(subject: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tortoise.exceptions import IntegrityError
 
-from jobs import audit, chain, hourly_limit, lifecycle, runtime_settings
+from jobs import audit, chain, hourly_limit, lifecycle, runtime_settings, threads
 from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
@@ -290,6 +290,8 @@ async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Conf
         second_person=second_person,
         expires_at=now() + timedelta(minutes=CONFIRM_WITHIN_MINUTES),
     )
+    if second_person:
+        await threads.post_question(row, request.channel, new.repository_id)
     target = new.repository_name or new.host
     said = {"confirmation_id": row.id, "kind": new.kind}
     await audit.record(request.principal, "confirmation.ask", origin=request.origin, target=target, **said)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from jobs import runtime_settings
 from jobs.database.unit import insert_all
-from jobs.models import ChatMessage, Job, Setting
+from jobs.models import ChatMessage, Confirmation, Job, QuestionMessage, Repository, Setting
 from jobs.view import JobStatus
 
 CONSOLE = "console"
@@ -21,8 +21,7 @@ async def open_thread(job: Job, channel: str | None) -> None:
     if job.parent_id is not None:
         await _join_thread(job, job.parent_id)
         return
-    wanted = channel or await _default_channel(job)
-    places = dict.fromkeys((CONSOLE, wanted or CONSOLE))
+    places = await _places(channel, job.repository_id)
     quiet = (await runtime_settings.load()).only_failures
     await insert_all(
         [
@@ -37,6 +36,13 @@ async def open_thread(job: Job, channel: str | None) -> None:
             for part in (CARD, PROGRESS)
         ]
     )
+
+
+async def post_question(row: Confirmation, channel: str | None, repository_id: int | None) -> None:
+    """Inside a unit: have a second person asked where the thread of the job would be, also where it is to be quiet."""
+    places = await _places(channel, repository_id)
+    shown = [QuestionMessage(confirmation_id=row.id, platform=platform_of(place), channel=place) for place in places]
+    await insert_all(shown)
 
 
 async def _join_thread(job: Job, first_id: int) -> None:
@@ -99,8 +105,13 @@ def platform_of(channel: str) -> str:
     return channel.partition(":")[0]
 
 
-async def _default_channel(job: Job) -> str | None:
-    repository = await job.get_repository()
+async def _places(channel: str | None, repository_id: int | None) -> dict[str, None]:
+    """The console, and the chat channel where there is one."""
+    return dict.fromkeys((CONSOLE, channel or await _default_channel(repository_id) or CONSOLE))
+
+
+async def _default_channel(repository_id: int | None) -> str | None:
+    repository = await Repository.get_or_none(id=repository_id) if repository_id is not None else None
     if repository and repository.channel:
         return repository.channel
     setting = await Setting.get_or_none(name="default_channel")

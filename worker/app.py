@@ -25,6 +25,7 @@ from worker.borg_version import borg_version
 from worker.budget import Budget
 from worker.deliveries import Deliveries
 from worker.log_cleaning import clean_logs
+from worker.questions import Questions
 from worker.recording import HostIdentity
 from worker.reporter import Reporter
 from worker.runs import HostRuns
@@ -152,12 +153,16 @@ async def _serve(context: WorkerContext) -> None:
 
 async def _report(context: WorkerContext, platform: ChatPlatform) -> None:
     """Keep the platform's threads true; where it takes only so many calls, one worker of the fleet makes them all."""
-    if platform.name not in BUDGETS:
-        await Reporter(platform, context.queue, Budget(*UNLIMITED)).run()
-        return
 
     async def report() -> None:
-        await Reporter(platform, context.queue, Budget(*BUDGETS[platform.name])).run()
+        budget = Budget(*BUDGETS.get(platform.name, UNLIMITED))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Reporter(platform, context.queue, budget).run())
+            tasks.create_task(Questions(platform, budget).run())
+
+    if platform.name not in BUDGETS:
+        await report()
+        return
 
     # Named for the data directory: a worker that was killed and is started again need not wait for its own lease's end.
     holder = hashlib.sha256(f"{context.settings.host}:{context.settings.data_dir.resolve()}".encode()).hexdigest()[:32]

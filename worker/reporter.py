@@ -1,18 +1,15 @@
 """The reporter: compares what every thread shows with what its job is, and calls the platform for the difference.
 
-It is driven by levels, not events: whatever was lost, the next look shows the newest state. A row is claimed by
-compare-and-set before each call, and who finds its claim gone after the call undoes it, so that a thread ends with one
-card, one progress message and the last state, however many reporters there are and whenever they die.
+It is driven by levels, not events: whatever was lost, the next look shows the newest state, so that a thread ends with
+one card, one progress message and the last state (`worker/posting.py`).
 """
 
 import asyncio
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from tortoise.expressions import Q
 
 from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
 from jobs.clock import now
@@ -21,22 +18,15 @@ from jobs.models import ChatMessage, Job
 from jobs.queue import Queue
 from jobs.threads import CARD, END, FAILURE, PROGRESS
 from jobs.view import JobStatus, JobView
+from worker import posting
 from worker.budget import Budget, edit_interval_s
-from worker.thread_view import Wanted, seen, wanted
+from worker.thread_view import seen, wanted
 
-CLAIM = timedelta(seconds=45)
-LONGEST_CLAIM = 2 * CLAIM
-"""A claim that lasts longer than this, however much the clocks of two workers differ, was made before the clock was
-set back: it counts as run out.
-"""
 LOOK_EVERY_S = 1.0
 SETTLE_S = 0.15
-FAILURE_DELAY_S = 5.0
-LONGEST_DELAY_S = 300.0
 THREADS_AT_ONCE = 4
 PAGE = 500
 REOPENED_FOR = timedelta(days=7)
-_UNPOSTED = {"state": "unsent", "address": None, "shown_digest": None}
 PARTS = (CARD, PROGRESS, FAILURE, END)
 UNSHOWN = ("refused", "held")
 """Rows that are not to be shown: the platform took none, or the channel wants only what fails."""
@@ -115,7 +105,7 @@ class Reporter:
                 await self._show(job_id)
         except Exception:  # noqa: BLE001 - named edge: one thread's trouble must not end the others
             _log.exception("thread_not_shown", job_id=job_id)
-            self._pauses[job_id] = Pause(time.monotonic() + FAILURE_DELAY_S)
+            self._pauses[job_id] = Pause(time.monotonic() + posting.FAILURE_DELAY_S)
         finally:
             self._busy.discard(job_id)
 
@@ -158,64 +148,24 @@ class Reporter:
             return True
         if not self._budget.take(time.monotonic(), urgent=final or _is_urgent_card(job, row)):
             return False
-        claim = await _claim(row)
-        if claim is None:
-            return False
         try:
-            await self._call(row, claim, content, None if row.part == CARD else root, final=final)
+            return await posting.show(self._platform, row, content, None if row.part == CARD else root, final=final)
         except ChatError as error:
-            await self._failed(job.id, row, claim, error)
+            await self._failed(job.id, row, error)
             return False
-        return True
 
-    async def _call(self, row: ChatMessage, claim: str, content: Wanted, thread: str | None, *, final: bool) -> None:
-        address = row.address
-        if address is None and row.state == "sending":
-            address = await self._platform.find(row.channel, thread, content.message)
-        if address is None:
-            address = await self._platform.post(row.channel, thread, content.message)
-        else:
-            await self._platform.edit(row.channel, address, content.message)
-        await self._shown(row, claim, address, content, final=final)
-
-    async def _shown(self, row: ChatMessage, claim: str, address: str, content: Wanted, *, final: bool) -> None:
-        mine = ChatMessage.filter(Q(address__isnull=True) | Q(address=address), id=row.id)
-        recorded = await mine.filter(claim=claim).update(
-            state="sent",
-            address=address,
-            shown_digest=content.digest,
-            settled=final,
-            claimed_until=now(),
-            failures=0,
-        )
-        # Somebody took the row meanwhile: of several posts the first that is recorded stays, with the newest state yet
-        # to be shown by it.
-        if not recorded and not await mine.update(state="sent", address=address, shown_digest=None, settled=False):
-            await self._platform.delete(row.channel, address)
-            mine = ChatMessage.filter(id=row.id, claim=claim)
-            await mine.update(claimed_until=now(), shown_digest=None, settled=False)
-
-    async def _failed(self, job_id: int, row: ChatMessage, claim: str, error: ChatError) -> None:
+    async def _failed(self, job_id: int, row: ChatMessage, error: ChatError) -> None:
         at = time.monotonic()
         _log.warning("chat_call_failed", job_id=job_id, part=row.part, platform=row.platform, reason=str(error))
-        columns: dict[str, object] = {"claimed_until": now(), "failures": row.failures + 1}
-        if isinstance(error, ChannelRefused):
-            columns["state"] = "refused"
-        elif isinstance(error, MessageGone):
-            columns |= _UNPOSTED
-        elif error.retry_after_s is not None and row.state == "unsent":
-            columns["state"] = "unsent"  # the platform took nothing, so there is nothing to look for
-        await ChatMessage.filter(id=row.id, claim=claim).update(**columns)
         if isinstance(error, ChannelRefused):
             await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
         if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
             first_id = (await Job.get(id=job_id)).parent_id or job_id
             card = ChatMessage.filter(job_id=first_id, platform=row.platform, part=CARD)
-            await card.update(**_UNPOSTED, settled=False)
+            await card.update(**posting.UNPOSTED, settled=False)
         if error.retry_after_s is not None and error.everywhere:
             self._budget.block(at, error.retry_after_s)
-        delay_s = error.retry_after_s or min(LONGEST_DELAY_S, FAILURE_DELAY_S * 2 ** min(row.failures, 10))
-        self._pauses[job_id] = Pause(at + delay_s)
+        self._pauses[job_id] = Pause(at + posting.delay_s(error, row.failures))
 
     def _pause(self, job_id: int) -> Pause:
         return self._pauses.setdefault(job_id, Pause())
@@ -224,21 +174,3 @@ class Reporter:
 def _is_urgent_card(job: JobView, row: ChatMessage) -> bool:
     """Whether a card may use what is saved for the ends: where a job waits, it tells a place, which others change."""
     return row.part == CARD and (row.address is None or job.status is not JobStatus.PENDING)
-
-
-async def _claim(row: ChatMessage) -> str | None:
-    """Take the row for one call; None when somebody else has it. A first post is `sending` from here on.
-
-    A claim is never taken back, it only runs out: who has read the row before the last claim can't take it any more.
-    """
-    claim = secrets.token_hex(16)
-    observed = (
-        ChatMessage.filter(id=row.id, claim=row.claim)
-        if row.claim
-        else ChatMessage.filter(id=row.id, claim__isnull=True)
-    )
-    if row.claim and row.claimed_until and timedelta() < row.claimed_until - now() <= LONGEST_CLAIM:
-        return None
-    state = "sent" if row.address else "sending"
-    taken = await observed.update(claim=claim, claimed_until=now() + CLAIM, state=state)
-    return claim if taken else None

@@ -1,8 +1,5 @@
 """What each message of a job's thread should show now."""
 
-import hashlib
-from dataclasses import dataclass
-
 from bot.card import LOG_TAIL_LINES, Message, end_message, failure_message, job_card, progress_message
 from jobs import log_store
 from jobs.clock import now
@@ -12,14 +9,7 @@ from jobs.threads import CARD, END, PROGRESS
 from jobs.types import JOB_TYPES
 from jobs.view import JobView
 from jobs.waiting import standing_of
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A message as it should be, and a digest that tells it from any other."""
-
-    message: Message
-    digest: str
+from worker.posting import Wanted, as_wanted
 
 
 async def seen(job: Job) -> JobView:
@@ -29,8 +19,7 @@ async def seen(job: Job) -> JobView:
 
 async def wanted(job: JobView, part: str) -> Wanted:
     """The newest content of one part of the job's thread."""
-    message = await _message(job, part)
-    return Wanted(message, hashlib.sha256(repr(message).encode()).hexdigest())
+    return as_wanted(await _message(job, part))
 
 
 async def _chain(job: JobView) -> list[JobView]:

@@ -22,9 +22,8 @@ class Asker:
 class Answer:
     """What the asker is told; `job_id` when a job came of it or was meant. `code` is text to show as it stands.
 
-    `buttons` are what may be clicked under it; with `public` others in the channel must see it too, as one of them has
-    to say yes. `moments` are times that stand in the text, by how they are written there: a face that can shows each
-    reader their own clock instead.
+    `buttons` are what may be clicked under it. `moments` are times that stand in the text, by how they are written
+    there: a face that can shows each reader their own clock instead.
     """
 
     text: str
@@ -33,5 +32,4 @@ class Answer:
     refused: bool = False
     buttons: tuple[Button, ...] = ()
     confirmation_id: int | None = None
-    public: bool = False
     moments: Mapping[str, datetime] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from bot.commands.asking import Answer, Asker
 from bot.commands.carrying_out import carry_out
 from bot.commands.catalogue import COMMANDS
 from bot.commands.grammar import SLASH
-from bot.commands.outcome import CONFIRM, DISMISS
+from bot.question import CONFIRM, DISMISS
 
 BUTTON_COMMANDS: Mapping[str, str] = {
     "job.cancel": "cancel",

@@ -1,14 +1,12 @@
 """What is said of a request that was accepted, as a job or as a question."""
 
-from bot.card import Button
 from bot.commands.asking import Answer
+from bot.question import question_buttons
 from jobs import confirmations
 from jobs.confirmations import ConfirmationState
 from jobs.models import Confirmation, Job
 from jobs.submit import CONFIRM_WITHIN_MINUTES, Accepted
 from jobs.types import JOB_TYPES
-
-CONFIRM, DISMISS = "request.confirm", "request.dismiss"
 
 
 async def told(outcome: Accepted | Confirmation) -> Answer:
@@ -39,10 +37,6 @@ def _question(row: Confirmation) -> Answer:
     if state is not ConfirmationState.WAITING:
         return Answer(f"Confirmation {row.id} is {state}; nothing was done. Ask again if it is to be done.")
     who = "Somebody else with the right must confirm" if row.second_person else "Confirm"
-    within = f"{who} within {CONFIRM_WITHIN_MINUTES} minutes, else nothing is done (confirmation {row.id})."
-    buttons = (
-        Button(CONFIRM, str(row.id), "Confirm", "danger"),
-        Button(DISMISS, str(row.id), "Dismiss"),
-    )
-    text = "\n".join((*row.plan, within))
-    return Answer(text, buttons=buttons, confirmation_id=row.id, public=row.second_person)
+    where = "; the question stands where its thread would be" if row.second_person else ""
+    within = f"{who} within {CONFIRM_WITHIN_MINUTES} minutes, else nothing is done (confirmation {row.id}){where}."
+    return Answer("\n".join((*row.plan, within)), buttons=question_buttons(row), confirmation_id=row.id)

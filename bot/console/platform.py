@@ -1,5 +1,7 @@
 """The console: a chat platform kept in the database, so that Locutus runs without any account."""
 
+from typing import Any
+
 from tortoise.expressions import F
 
 from bot.card import Message
@@ -20,8 +22,7 @@ class ConsolePlatform:
             channel=channel,
             thread_id=int(thread) if thread else None,
             content=stored(message),
-            job_id=message.job_id,
-            part=message.part,
+            **_identity(message),
         )
         return str(row.id)
 
@@ -32,11 +33,16 @@ class ConsolePlatform:
             raise MessageGone(f"The console has no message {address} any more.")
 
     async def find(self, channel: str, thread: str | None, message: Message) -> str | None:
-        """The message of the same job and part, if it was posted."""
+        """The message of the same job, or question, and part, if it was posted."""
         del thread
-        row = await ConsoleMessage.filter(channel=channel, job_id=message.job_id, part=message.part).first()
+        row = await ConsoleMessage.filter(channel=channel, **_identity(message)).first()
         return str(row.id) if row else None
 
     async def delete(self, channel: str, address: str) -> None:
         """Take the message back."""
         await ConsoleMessage.filter(id=int(address), channel=channel).delete()
+
+
+def _identity(message: Message) -> dict[str, Any]:
+    """What tells the messages of all jobs and questions apart."""
+    return {"job_id": message.job_id, "confirmation_id": message.confirmation_id, "part": message.part}

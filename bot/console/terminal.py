@@ -14,6 +14,7 @@ from bot.card import Button, Field, Message, Part
 from bot.commands.clicking import BUTTON_COMMANDS
 from bot.commands.grammar import SLASH
 from bot.figures import SEPARATOR
+from jobs.confirmations import ConfirmationState
 from jobs.view import JobStatus
 
 _INDENT = (0, 0, 0, 2)
@@ -23,6 +24,10 @@ _STYLES = {
     JobStatus.COMPLETED: "green",
     JobStatus.FAILED: "red",
     JobStatus.CANCELLED: "magenta",
+    ConfirmationState.WAITING: "yellow",
+    ConfirmationState.CONFIRMED: "green",
+    ConfirmationState.DISMISSED: "magenta",
+    ConfirmationState.EXPIRED: "dim",
 }
 
 

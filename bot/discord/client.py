@@ -94,7 +94,7 @@ class DiscordPlatform:
         return str(posted["id"])
 
     async def _create(self, place: str, message: Message, content: dict[str, Any]) -> dict[str, Any]:
-        body = {**content, "nonce": f"{message.job_id}-{message.part}", "enforce_nonce": True}
+        body = {**content, "nonce": _nonce(message), "enforce_nonce": True}
         if message.part is Part.PROGRESS:
             body["flags"] = SILENT
         posted = await self._rest.call("POST", f"/channels/{place}/messages", body, limit=f"post:{place}")
@@ -136,6 +136,11 @@ class DiscordPlatform:
         if self._own_id is None:
             self._own_id = str((await self._rest.call("GET", "/users/@me"))["id"])
         return self._own_id
+
+
+def _nonce(message: Message) -> str:
+    about = f"c{message.confirmation_id}" if message.job_id is None else str(message.job_id)
+    return f"{about}-{message.part}"
 
 
 def _as_text(message: Message) -> dict[str, Any]:

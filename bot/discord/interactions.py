@@ -15,8 +15,8 @@ import structlog
 from bot.commands import COMMANDS, Answer, Asker, carry_out, click, complete
 from bot.discord import modal
 from bot.discord.command_tree import NUMBERED, command_in, values_in
-from bot.discord.payload import Interaction, InteractionType, focused, parsed
-from bot.discord.render import EPHEMERAL, render_answer
+from bot.discord.payload import EPHEMERAL, Interaction, InteractionType, focused, parsed
+from bot.discord.render import render_answer
 from bot.discord.rest import API_URL, DiscordRest
 from bot.platform import ChatError
 from jobs.access import chat_principal
@@ -147,11 +147,15 @@ async def _completed(interaction: Interaction, asker: Asker) -> Json:
 
 
 def _message(interaction: Interaction, answer: Answer) -> Json:
-    """A private answer; a question of ours is replaced by what became of it, unless the click was refused."""
+    """A private answer; a private question is replaced by what became of it, unless the click was refused.
+
+    A question in a channel is the reporter's to edit.
+    """
     if interaction.type is InteractionType.AUTOCOMPLETE:
         return _choices([])
     data = render_answer(answer)
-    if interaction.data.custom_id.startswith(QUESTION) and not answer.refused:
+    asked_alone = interaction.message.flags & EPHEMERAL and interaction.data.custom_id.startswith(QUESTION)
+    if asked_alone and not answer.refused:
         return {"type": Response.UPDATE, "data": _without_flags(data)}
     return {"type": Response.MESSAGE, "data": data}
 

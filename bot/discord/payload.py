@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 THREADS = frozenset({10, 11, 12})
 """Channel types of threads: https://docs.discord.com/developers/resources/channel#channel-object-channel-types"""
 TEXT_INPUT = 4
+EPHEMERAL = 1 << 6
+"""https://docs.discord.com/developers/resources/message#message-object-message-flags"""
 
 Snowflake = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 
@@ -90,6 +92,12 @@ class Data(_Part):
     components: tuple[Component, ...] = ()
 
 
+class ClickedMessage(_Part):
+    """The message that a clicked button stands under; its flags say whether its asker alone sees it."""
+
+    flags: int = EPHEMERAL
+
+
 class Interaction(_Part):
     """One thing that somebody did."""
 
@@ -103,6 +111,7 @@ class Interaction(_Part):
     member: Member | None = None
     user: User | None = None
     data: Data = Data()
+    message: ClickedMessage = ClickedMessage()
 
     @property
     def place(self) -> str | None:

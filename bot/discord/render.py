@@ -18,6 +18,8 @@ from bot import wording
 from bot.card import Button, Field, Message, Part
 from bot.commands.asking import Answer
 from bot.discord.markdown import code, escape, fenced, plain_start, start, width
+from bot.discord.payload import EPHEMERAL
+from jobs.confirmations import ConfirmationState
 from jobs.view import JobStatus
 
 COLOURS = {
@@ -26,8 +28,11 @@ COLOURS = {
     JobStatus.COMPLETED: 0x2DA44E,
     JobStatus.FAILED: 0xCF222E,
     JobStatus.CANCELLED: 0x8250DF,
+    ConfirmationState.WAITING: 0xBF8700,
+    ConfirmationState.CONFIRMED: 0x2DA44E,
+    ConfirmationState.DISMISSED: 0x8250DF,
+    ConfirmationState.EXPIRED: 0x9AA0A6,
 }
-EPHEMERAL = 1 << 6
 NOBODY: Mapping[str, Sequence[str]] = {"parse": []}
 _ALL_TEXT_LIMIT, _DESCRIPTION_LIMIT, _CONTENT_LIMIT = 6_000, 4_096, 2_000
 _HEADLINE_LIMIT, _STATE_LIMIT, _CAPTION_LIMIT, _LINES_LIMIT, _NOTE_LIMIT = 150, 100, 250, 1_000, 200
@@ -61,7 +66,7 @@ def _called(message: Message) -> str | None:
 
 
 def render_answer(answer: Answer) -> Json:
-    """What one person is answered, its `code` fenced under it, to them alone unless it is public.
+    """What one person is answered, its `code` fenced under it.
 
     What is long stands in an embed, which holds more; what is too long for that is cut, a log at its start.
     """
@@ -70,13 +75,14 @@ def render_answer(answer: Answer) -> Json:
     if answer.code:
         said = f"{said}\n{fenced(answer.code, _DESCRIPTION_LIMIT - 1 - width(said))}"
     shown = {"content": _shown(said)} if width(said) <= _CONTENT_LIMIT else {"embeds": [{"description": said}]}
-    said_to = {} if answer.public else {"flags": EPHEMERAL}
-    rows = _rows(answer.buttons)
-    return {"content": "", "embeds": [], **shown, "components": rows, "allowed_mentions": NOBODY, **said_to}
+    said_to = {"allowed_mentions": NOBODY, "flags": EPHEMERAL}
+    return {"content": "", "embeds": [], **shown, "components": _rows(answer.buttons), **said_to}
 
 
 def identity(message: Message) -> str:
-    """What tells the messages of all jobs apart: it stands in the embed's footer, and is the nonce of a post."""
+    """What tells the messages of all jobs and questions apart: it stands in the embed's footer."""
+    if message.job_id is None:
+        return f"Locutus confirmation {message.confirmation_id}"
     return f"Locutus #{message.job_id} {message.part}"
 
 

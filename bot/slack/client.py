@@ -12,7 +12,7 @@ import aiohttp
 from bot.card import Message
 from bot.platform import ChatError, MessageGone
 from bot.slack.calls import API_URL, TIMEOUT_S, ContentRefusedError, Method, call, channel_id, web_client
-from bot.slack.render import EVENT_TYPE, identity, render
+from bot.slack.render import metadata, render
 
 PAGE_SIZE, PAGES = 200, 5
 
@@ -53,7 +53,7 @@ class SlackPlatform:
     async def find(self, channel: str, thread: str | None, message: Message) -> str | None:
         """The ts of this bot's message for the same job and part among the newest 1,000 there (a thread: the first)."""
         try:
-            return await self._search({"channel": channel_id(channel), "ts": thread}, identity(message))
+            return await self._search({"channel": channel_id(channel), "ts": thread}, metadata(message))
         except MessageGone:  # no thread, so nothing in it
             return None
 
@@ -71,7 +71,7 @@ class SlackPlatform:
         except ContentRefusedError:
             return await call(method, **arguments, **{**content, "blocks": []})
 
-    async def _search(self, place: dict[str, Any], wanted: dict[str, int | str]) -> str | None:
+    async def _search(self, place: dict[str, Any], wanted: dict[str, Any]) -> str | None:
         method = self._client.conversations_replies if place["ts"] else self._client.conversations_history
         bot_id, cursor = await self._own_bot_id(), None
         for _ in range(PAGES):
@@ -90,10 +90,12 @@ class SlackPlatform:
         return self._bot_id
 
 
-def _is_about(found: Mapping[str, Any], wanted: Mapping[str, int | str]) -> bool:
-    metadata = found.get("metadata") or {}
-    payload = metadata.get("event_payload") or {}
-    return metadata.get("event_type") == EVENT_TYPE and all(payload.get(key) == wanted[key] for key in wanted)
+def _is_about(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a message has this metadata, in whatever state it shows the job."""
+    has = found.get("metadata") or {}
+    payload = has.get("event_payload") or {}
+    same = {name: value for name, value in wanted["event_payload"].items() if name != "status"}
+    return has.get("event_type") == wanted["event_type"] and all(payload.get(name) == same[name] for name in same)
 
 
 def _ts(answer: Mapping[str, Any]) -> str:

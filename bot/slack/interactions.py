@@ -116,7 +116,7 @@ class SlackInteractions:
         reply = await self._carried_out(who, lambda asker: answer(text, asker))
         content = render_answer(reply)
         if content.blocks:
-            await ack(**content.arguments, response_type="in_channel" if reply.public else "ephemeral")
+            await ack(**content.arguments, response_type="ephemeral")
         else:
             await ack(content.text)
 
@@ -138,13 +138,13 @@ class SlackInteractions:
         self._later(lambda replies: self._answer_click(replies, body, who, reply))
 
     async def _answer_click(self, replies: Replies, body: Mapping[str, Any], who: Who, reply: Answer) -> None:
-        """In the view that was clicked in; a question of ours is replaced; else the one who clicked is told, alone."""
+        """In the view that was clicked in; a private question is replaced; else the one who clicked is told, alone."""
         content, view = render_answer(reply), body.get("view") or {}
         if view.get("type") == "home":
             await replies.publish_home(who.user, await home_of(await self._asker(who), reply))
         elif (command := forms.command_in(form_data(view))) is not None:
             await replies.update_form(view["id"], forms.told(command, reply, who.channel))
-        elif _is_question(body) and isinstance(body.get("response_url"), str):
+        elif _is_private_question(body) and isinstance(body.get("response_url"), str):
             await replies.respond(body["response_url"], content, replace=not reply.refused)
         elif who.place:
             await replies.whisper(who.place, who.user, content)
@@ -211,6 +211,7 @@ async def _authorize(enterprise_id: str | None, team_id: str | None) -> Authoriz
     return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id)
 
 
-def _is_question(body: Mapping[str, Any]) -> bool:
-    """Whether the click was on a question whether something is meant."""
-    return all(str(action.get("action_id")).startswith("request.") for action in body["actions"])
+def _is_private_question(body: Mapping[str, Any]) -> bool:
+    """Whether the click was on a question that its asker alone sees; one in a channel is the reporter's to edit."""
+    alone = bool((body.get("container") or {}).get("is_ephemeral", True))
+    return alone and all(str(action.get("action_id")).startswith("request.") for action in body["actions"])

@@ -20,7 +20,7 @@ from bot.card import Button, Field, Message
 from bot.commands.asking import Answer
 from bot.figures import Bar
 
-EVENT_TYPE = "locutus_job"
+EVENT_TYPE, QUESTION_EVENT_TYPE = "locutus_job", "locutus_confirmation"
 # A little under Slack's own limits, as Slack does not say in which unit it counts.
 _TEXT_LIMIT = 3_800
 _SECTION_LIMIT = 2_900
@@ -40,7 +40,7 @@ def render(message: Message) -> dict[str, Any]:
     return {
         "text": _start(message.text, _TEXT_LIMIT),
         "blocks": list(blocks_of(message)),
-        "metadata": {"event_type": EVENT_TYPE, "event_payload": {**identity(message), "status": message.status.value}},
+        "metadata": metadata(message),
         "unfurl_links": False,
         "unfurl_media": False,
     }
@@ -71,9 +71,11 @@ def render_answer(answer: Answer) -> Content:
     )
 
 
-def identity(message: Message) -> dict[str, int | str]:
-    """What in the metadata's payload tells the messages of all jobs apart."""
-    return {"job_id": message.job_id, "part": message.part.value}
+def metadata(message: Message) -> dict[str, Any]:
+    """What tells the messages of all jobs and questions apart; only the payload's `status` changes."""
+    about = {"job_id": message.job_id} if message.job_id is not None else {"confirmation_id": message.confirmation_id}
+    kind = EVENT_TYPE if message.job_id is not None else QUESTION_EVENT_TYPE
+    return {"event_type": kind, "event_payload": {**about, "part": message.part.value, "status": message.status.value}}
 
 
 def blocks_of(message: Message) -> Iterator[Block]:

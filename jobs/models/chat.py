@@ -5,20 +5,18 @@ from typing import Any
 from tortoise import Model, fields
 from tortoise.indexes import Index
 
+from jobs.models.confirmations import Confirmation
 from jobs.models.jobs import Job
 
 
-class ChatMessage(Model):
-    """A message that a job's thread must show, and how far a platform has it.
+class PostedMessage(Model):
+    """A message that a platform must show, and how far it has it.
 
     `state` goes unsent → sending → sent, or refused; `shown_digest` tells what the message shows; it is `settled`
-    once it shows the job's end. Who calls the platform first claims the row until `claimed_until`.
+    once it shows the end of what it is about. Who calls the platform first claims the row until `claimed_until`.
     """
 
     id = fields.IntField(primary_key=True)
-    job_id: int
-    job: fields.ForeignKeyRelation[Job] = fields.ForeignKeyField("jobs.Job", related_name="chat_messages")
-    part = fields.CharField(max_length=16)
     platform = fields.CharField(max_length=16)
     channel = fields.CharField(max_length=255)
     state = fields.CharField(max_length=16, default="unsent", db_default="unsent")
@@ -30,9 +28,35 @@ class ChatMessage(Model):
     failures = fields.IntField(default=0, db_default=0)
 
     class Meta:
+        abstract = True
+
+
+class ChatMessage(PostedMessage):
+    """A message of a job's thread."""
+
+    job_id: int
+    job: fields.ForeignKeyRelation[Job] = fields.ForeignKeyField("jobs.Job", related_name="chat_messages")
+    part = fields.CharField(max_length=16)
+
+    class Meta:
         table = "chat_messages"
         table_description = "what threads must show"
         unique_together = (("job", "part", "platform"),)
+        indexes = (Index(fields=("settled", "id")),)
+
+
+class QuestionMessage(PostedMessage):
+    """A question for a second person, where people see it who may answer."""
+
+    confirmation_id: int
+    confirmation: fields.ForeignKeyRelation[Confirmation] = fields.ForeignKeyField(
+        "jobs.Confirmation", related_name="messages"
+    )
+
+    class Meta:
+        table = "question_messages"
+        table_description = "questions for a second person, as chats show them"
+        unique_together = (("confirmation", "platform"),)
         indexes = (Index(fields=("settled", "id")),)
 
 
@@ -44,6 +68,7 @@ class ConsoleMessage(Model):
     thread_id = fields.IntField(null=True, db_index=True)
     content: dict[str, Any] = fields.JSONField[dict[str, Any]]()
     job_id = fields.IntField(null=True, db_index=True)
+    confirmation_id = fields.IntField(null=True)
     part = fields.CharField(max_length=16, null=True)
     edits = fields.IntField(default=0, db_default=0)
     created_at = fields.DatetimeField(auto_now_add=True)

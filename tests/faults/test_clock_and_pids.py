@@ -33,11 +33,12 @@ from tests.fakes.slack import HISTORY, POST, FakeSlack
 from tests.fakes.supervised import Supervised, begin, boot_clock, end, python, specification
 from tests.fakes.waiting_borg import WaitingBorg
 from tests.fakes.webhook_receiver import WebhookReceiver
-from worker import reporter, runs
+from worker import posting, runs
 from worker.budget import Budget
 from worker.deliveries import LEASE
+from worker.posting import CLAIM
 from worker.recording import HostIdentity
-from worker.reporter import CLAIM, Reporter
+from worker.reporter import Reporter
 from worker.run_directory import ExitReason, RunState
 from worker.supervision import cancel, end_orphan, ended, refuse
 from worker.supervisor import identity
@@ -76,7 +77,7 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(runs, "SWEEP_OVERDUE_S", 1.0)
     monkeypatch.setattr(runs, "SWEEP_LOOK_S", 0.2)
-    monkeypatch.setattr(reporter, "FAILURE_DELAY_S", 0.2)
+    monkeypatch.setattr(posting, "FAILURE_DELAY_S", 0.2)
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ async def test_claim_made_by_a_clock_that_goes_a_little_wrong_is_kept(opened_sql
     for off, claimed in ((-CLAIM / 2, True), (CLAIM / 2, True), (-2 * CLAIM, False), (2 * CLAIM, False)):
         await ChatMessage.filter(id=row.id).update(claim="theirs", claimed_until=now() + off + CLAIM)
         await row.refresh_from_db()
-        assert (await reporter._claim(row) is None) == claimed, off
+        assert (await posting.claim(row) is None) == claimed, off
 
 
 async def owed(url, **columns):

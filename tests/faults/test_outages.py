@@ -29,7 +29,7 @@ from tests.conftest import POSTGRES_USER, free_port, wait_until
 from tests.fakes.instance import Instance, instance, settings_for, until
 from tests.fakes.slack import POST, UPDATE, FakeSlack
 from tests.fakes.waiting_borg import WaitingBorg
-from worker import reporter, runs
+from worker import posting, runs
 from worker.app import WorkerRole
 from worker.run_directory import RunDirectory
 
@@ -45,8 +45,8 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(runs, "SWEEP_OVERDUE_S", 1.0)
     monkeypatch.setattr(runs, "SWEEP_LOOK_S", 0.2)
-    monkeypatch.setattr(reporter, "FAILURE_DELAY_S", 0.2)
-    monkeypatch.setattr(reporter, "CLAIM", timedelta(seconds=3))
+    monkeypatch.setattr(posting, "FAILURE_DELAY_S", 0.2)
+    monkeypatch.setattr(posting, "CLAIM", timedelta(seconds=3))
 
 
 @pytest.fixture

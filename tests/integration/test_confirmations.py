@@ -51,7 +51,7 @@ async def test_what_destroys_is_asked_and_the_click_makes_the_job(photos, destro
         ("request.confirm", "1"),
         ("request.dismiss", "1"),
     ]
-    assert (await Job.all().count(), asked.confirmation_id, asked.public) == (0, 1, False)
+    assert (await Job.all().count(), asked.confirmation_id) == (0, 1)
     confirmed = await click("request.confirm", "1", await asker(key="t2"))
     job = await Job.get()
     assert confirmed.text == f"Job #{job.id} is queued: backup of photos on test-host."
@@ -106,7 +106,7 @@ async def test_who_lacks_the_right_by_now_or_ever_can_not_confirm(photos, destro
 async def test_second_person_is_needed_by_whatever_way_and_can_not_be_the_asker(two_person):
     anna, ben = await asker(), await asker(BEN, "t2")
     asked = await answer("run photos", anna)
-    assert asked.public
+    assert "Somebody else with the right must confirm" in asked.text
     assert "takes a second person" in (await click("request.confirm", "1", anna)).text
     assert (await click("request.confirm", "1", ben)).job_id == 1
     assert (await Job.get()).requested_by == ANNA

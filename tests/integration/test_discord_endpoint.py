@@ -246,15 +246,15 @@ async def test_what_destroys_is_asked_and_the_question_replaced_by_what_became_o
     assert await Job.all().count() == 3
 
 
-async def test_question_for_a_second_person_is_seen_by_all(endpoint, jobs):
+async def test_click_on_a_question_in_a_channel_is_answered_alone(endpoint, jobs):
     await grant("administer")
     await Setting.create(name="two_person", value=json.dumps(["prune"]))
     response = await endpoint.command("prune", repository="photos", keep_daily=7)
-    assert "flags" not in response["data"]
+    assert response["data"]["flags"] == EPHEMERAL
     assert "takes a second person" in (await endpoint.click("request.confirm:1"))["data"]["content"]
     await grant("administer", subject=f"discord:{GUILD}:301")
-    confirmed = await endpoint.click("request.confirm:1", user="301")
-    assert confirmed["type"] == 7
+    confirmed = await endpoint.click("request.confirm:1", user="301", message={"id": "1", "flags": 0})
+    assert (confirmed["type"], confirmed["data"]["flags"]) == (4, EPHEMERAL)
     assert (await Job.get(id=3)).requested_by
 
 

@@ -25,7 +25,7 @@ from jobs.queue import Queue
 from jobs.view import JobStatus, Progress
 from tests.fakes.instance import instance, settings_for, until
 from tests.fakes.slack import HISTORY, POST, REPLIES, UPDATE, FakeSlack, Limit, Posted
-from worker import reporter
+from worker import posting
 from worker.app import BUDGETS, WorkerContext, WorkerRole, run_worker
 from worker.budget import Budget
 from worker.reporter import Reporter
@@ -58,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again after half a second."""
-    monkeypatch.setattr(reporter, "FAILURE_DELAY_S", 0.5)
+    monkeypatch.setattr(posting, "FAILURE_DELAY_S", 0.5)
 
 
 @pytest.fixture
@@ -386,10 +386,10 @@ async def test_row_that_was_read_before_anothers_claim_can_not_be_claimed(opened
     job = await new_job()
     early = await ChatMessage.get(job_id=job.id, part="card", platform="slack")
     late = await ChatMessage.get(id=early.id)
-    claim = await reporter._claim(early)
+    claim = await posting.claim(early)
     assert claim
     await ChatMessage.filter(id=early.id, claim=claim).update(claimed_until=now(), failures=1)  # its answer was lost
-    assert await reporter._claim(late) is None
+    assert await posting.claim(late) is None
     again = await ChatMessage.get(id=early.id)
     assert again.state == "sending"
-    assert await reporter._claim(again)
+    assert await posting.claim(again)

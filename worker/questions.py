@@ -1,0 +1,63 @@
+"""Questions for a second person: shown where people see them who may answer, and edited to what became of them."""
+
+import asyncio
+import time
+
+import structlog
+
+from bot.platform import ChatError, ChatPlatform
+from bot.question import question_message
+from jobs import confirmations
+from jobs.confirmations import ConfirmationState
+from jobs.database.unit import reader
+from jobs.models import QuestionMessage
+from worker import posting
+from worker.budget import Budget
+
+LOOK_EVERY_S = 1.0
+AT_ONCE = 20
+
+_log = structlog.get_logger()
+
+
+class Questions:
+    """Keeps the questions on one platform true; `run` until cancelled."""
+
+    def __init__(self, platform: ChatPlatform, budget: Budget) -> None:
+        self._platform = platform
+        self._budget = budget
+        self._not_before_s: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Look once a second: what has expired is told of by no bell."""
+        while True:
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - named edge: the database is away; the next look tries again
+                _log.exception("questions_not_shown")
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        rows = QuestionMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
+        found = await rows.using_db(reader()).prefetch_related("confirmation").order_by("id").limit(AT_ONCE)
+        at_s = time.monotonic()
+        self._not_before_s = {row.id: self._not_before_s.get(row.id, 0.0) for row in found}
+        for row in found:
+            if at_s >= self._not_before_s[row.id]:
+                await self._show(row)
+
+    async def _show(self, row: QuestionMessage) -> None:
+        state = confirmations.state_of(row.confirmation)
+        content = posting.as_wanted(question_message(row.confirmation, state))
+        if content.digest == row.shown_digest or not self._budget.take(time.monotonic(), urgent=True):
+            return
+        final = state is not ConfirmationState.WAITING
+        try:
+            await posting.show(self._platform, row, content, None, final=final)
+        except ChatError as error:
+            reason = str(error)
+            _log.warning("question_not_shown", confirmation=row.confirmation_id, platform=row.platform, reason=reason)
+            at_s = time.monotonic()
+            if error.retry_after_s is not None and error.everywhere:
+                self._budget.block(at_s, error.retry_after_s)
+            self._not_before_s[row.id] = at_s + posting.delay_s(error, row.failures)
