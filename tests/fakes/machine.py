@@ -190,14 +190,14 @@ def make_sources(directory: Path) -> list[Path]:
     return [directory / f"{missing}{name}" for name in FILES for missing in ("", "missing-")]
 
 
-def make_borg(directory: Path) -> Path:
-    """The gated borg, for the interpreter that the real one has."""
+def make_borg(directory: Path, program: str = "gated_borg.py") -> Path:
+    """The gated borg, or another one of ours, for the interpreter that the real one has."""
     directory.mkdir()
     real = shutil.which("borg")
     assert real is not None
     interpreter = Path(real).read_bytes().partition(b"\n")[0].decode()
     borg = directory / "borg"
-    borg.write_text(f"{interpreter}\n{(ROOT / 'tests' / 'fakes' / 'gated_borg.py').read_text()}")
+    borg.write_text(f"{interpreter}\n{(ROOT / 'tests' / 'fakes' / program).read_text()}")
     borg.chmod(0o700)
     (directory / "gate").touch()
     (directory / "calls").touch()

@@ -1,15 +1,19 @@
 """Checks by interval: spread over their days, who waited longest first, one a host at a time."""
 
+import os
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 
 from jobs import interval_checks
+from jobs.clock import now
 from jobs.interval_checks import due_at
 from jobs.models import Job, Repository
 from jobs.view import JobStatus
-from tests.fakes.instance import repository_row
+from tests.fakes.instance import instance, repository_row, settings_for
+from tests.fakes.machine import make_borg
 
 BEGIN = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -63,3 +67,42 @@ async def test_check_that_failed_is_asked_for_again_the_next_day(clock, tmp_path
     assert await begun() == ["photos"]
     clock.shift(DAY)
     assert await begun() == ["photos", "photos"]
+
+
+async def test_partial_checks_go_through_the_repository_in_turns_who_waited_longest_first(
+    tmp_path, sqlite_url, redis_url, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "sources").mkdir()
+    borg = make_borg(tmp_path / "bin", "hasty_borg.py")
+    async with instance(settings_for(tmp_path, sqlite_url, redis_url, borg=str(borg))) as locutus:
+        for name in ("photos", "mail"):
+            await locutus.add_repository(name, tmp_path / name, [tmp_path / "sources"])
+        for number in range(3):  # each leaves segments of its own
+            (tmp_path / "sources" / "noise").write_bytes(os.urandom(1000 + number))
+            _, started = await locutus.call("POST", "/api/backup/run", json={"repository": "photos"})
+            assert (await locutus.ended(started["job_id"])).status == JobStatus.COMPLETED
+        await Repository.all().update(check_interval_days=7, check_max_duration=2)
+        turns, said = [], []
+        while not said or "finished segment check" not in said[-1]:
+            at = now() + (len(said) + 1) * 8 * DAY  # a day on which nothing was asked for yet
+            monkeypatch.setattr(interval_checks, "now", lambda at=at: at)
+            await Repository.filter(name="photos").update(last_check=now() - 40 * DAY)
+            await Repository.filter(name="mail").update(last_check=now() - 30 * DAY)
+            for _ in range(2):
+                await interval_checks.start_due()
+                job = await Job.filter(kind="check").order_by("-id").first()
+                assert (await locutus.ended(job.id)).status == JobStatus.COMPLETED
+                turns.append(job.repository_name)
+                if job.repository_name == "photos":
+                    said.append(await log_of(locutus, job))
+    assert turns == ["photos", "mail"] * len(said)
+    began = [int(re.search(r"skipping to segments >= (\d+)", log)[1]) for log in said]
+    stopped = [int(re.search(r"last segment checked is (\d+)", log)[1]) for log in said[:-1]]
+    assert len(began) > 2
+    assert began == [0, *(last + 1 for last in stopped)]
+
+
+async def log_of(locutus, job):
+    async with locutus.http.get(f"/api/jobs/{job.id}/logs") as answer:
+        return await answer.text()
