@@ -1,6 +1,7 @@
 """Backups that are too old are told of, again and again, until somebody takes note or one is made."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,13 +9,18 @@ import time_machine
 
 from bot.commands import Asker, answer
 from jobs import overdue
+from jobs.clock import now
 from jobs.models import Archive, EventEntry, Repository
 from tests.fakes.gateway import application, started
-from tests.fakes.instance import ADMIN
+from tests.fakes.instance import ADMIN, instance, settings_for
+from tests.fakes.notification_services import HttpService
+from tests.fakes.webhook_receiver import WebhookReceiver
 
 BEGIN = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 PATH = "/api/repositories/photos"
+REPOSITORY = {"name": "photos", "location": "/r", "source_directories": ["/home"]}
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture
@@ -105,3 +111,60 @@ async def test_without_an_expectation_nothing_is_overdue(clock, api):
     assert (await api.put(PATH, {"expected_every": 5})).json["field"] == "expected_every"
     assert (await api.put(PATH, {"expected_every": None})).status == 200
     assert await looked(clock, BEGIN + 1000 * HOUR) == 0
+
+
+async def test_overdue_backup_reaches_people_webhook_status_and_metric_until_somebody_takes_note(
+    tmp_path, sqlite_url, redis_url
+):
+    async with (
+        HttpService() as people,
+        WebhookReceiver(WEBHOOK_SECRET) as hook,
+        instance(settings_for(tmp_path, sqlite_url, redis_url)) as locutus,
+    ):
+        for path, body in (
+            (
+                "repositories",
+                {"name": "photos", "location": "/r", "source_directories": ["/home"], "expected_every": "26h"},
+            ),
+            ("notification-channels", {"name": "team", "url": f"json://127.0.0.1:{people.port}/"}),
+            ("subscriptions", {"url": hook.url, "secret": WEBHOOK_SECRET, "events": ["backup.overdue"]}),
+        ):
+            status, made = await locutus.call("POST", f"/api/{path}", json=body)
+            assert status == 201, made
+        assert await after(27 * HOUR, created_at=True) == 1
+        [told] = await people.messages(1)
+        await hook.calls(1)
+        assert "photos" in told.title
+        assert "There is none yet; one was expected by" in told.text
+        event = json.loads(hook.received[0].body)
+        assert (event["type"], event["data"]["repository"]) == ("backup.overdue", "photos")
+        assert "photos is overdue: last backup never" in await said(locutus, "status")
+        async with locutus.http.get("/metrics") as metrics:
+            assert 'locutus_backup_overdue{repository="photos"} 1.0' in await metrics.text()
+
+        assert await after(23 * HOUR) == 1
+        assert await after(25 * HOUR) == 2
+        await people.messages(2)
+        await hook.calls(2)
+        assert "Nothing is said of photos until" in await said(locutus, "overdue snooze photos 3d")
+        assert await after(25 * HOUR) == 2
+        await Repository.all().update(overdue_snoozed_until=now() - timedelta(seconds=1))
+        assert await after(25 * HOUR) == 3
+        assert "Noted" in await said(locutus, "overdue acknowledge photos")
+        assert await after(100 * HOUR) == 3
+        await people.messages(3)
+        await hook.calls(3)
+        assert len(set(hook.ids)) == 3
+
+
+async def after(time, *, created_at=False):
+    """How often it was told of once so much time has passed since it was added, or since it was told of last."""
+    await Repository.all().update(**{"created_at" if created_at else "overdue_told_at": now() - time})
+    await overdue.look()
+    return await told()
+
+
+async def said(locutus, text):
+    status, answered = await locutus.call("POST", "/api/console/commands", json={"text": text})
+    assert status == 200, answered
+    return answered["text"]
