@@ -13,6 +13,7 @@ from cli.listing import say_list
 from cli.output import NOTHING, AsJson, command, moment, say, say_json, table
 from jobs.errors import InvalidRequestError
 from jobs.settings import load_settings
+from jobs.types import JOB_TYPES
 
 PATH = "/api/scheduled-jobs"
 RUNS_SHOWN = 5
@@ -25,7 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name o
 @schedule.command()
 @command
 async def add(  # noqa: PLR0913 - one argument an option
-    repository: Annotated[str, typer.Argument(metavar="REPO", help="Its name or id.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="Its name or id; for package_install the host.")],
     when: Annotated[str, typer.Argument(metavar="WHEN", help='Cron, or words: "every night at 2".')],
     *,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
@@ -44,7 +45,7 @@ async def add(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Add a schedule, and say when it runs next."""
     said = {
-        "repository": repository, "cron_expression": when, "name": name, "timezone": timezone, "kind": kind,
+        _place(kind): repository, "cron_expression": when, "name": name, "timezone": timezone, "kind": kind,
         "parameters": dict(map(parameter, parameters or [])), "archive_name_template": archive_name,
         "run_prune_after": bool(prune), "run_compact_after": compact, "catch_up": catch_up, "overlap": overlap,
         "jitter": jitter, "priority": priority, "channel": channel, **_rules(prune or []),
@@ -55,7 +56,7 @@ async def add(  # noqa: PLR0913 - one argument an option
         say_json(added)
         return
     zone = "" if timezone else " (the setting default_timezone; --timezone says another)"
-    say(f"Schedule {added['name']}: {added['kind']} of {added['repository']}, {_when(added)}{zone}.")
+    say(f"Schedule {added['name']}: {added['kind']} of {added['repository'] or added['host']}, {_when(added)}{zone}.")
     say(f"Next runs: {', '.join(map(_here, added['next_runs']))}.")
 
 
@@ -132,6 +133,11 @@ async def _named(client: Api, name: str) -> dict[str, Any]:
         if name in {row["name"], str(row["id"])}:
             return dict(row)
     raise ApiError(f"There is no schedule {name}. `locutus schedule list` shows those there are.")
+
+
+def _place(kind: str) -> str:
+    """What REPO names; of kinds that are not known here it is a repository."""
+    return "host" if kind in JOB_TYPES and not JOB_TYPES[kind].needs_repository else "repository"
 
 
 def _rules(prune: list[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,10 +25,13 @@ from jobs.repositories import Asker as Requester
 from jobs.retention import RULES
 from jobs.schedule import schedules
 from jobs.schedule.fields import NewSchedule, ScheduleChange
+from jobs.schedule.request import BACKUP
 from jobs.schedule.turns import coming
+from jobs.types import job_type
 
 LIST_LIMIT = 20
 SCHEDULE = Positional("schedule", WordType.SCHEDULE, "NAME", help="the schedule's name or number")
+_REPOSITORY = replace(REPOSITORY, help="the repository's name; of a kind that works on a host, the host's")
 _WHEN = Positional("when", placeholder="WHEN", many=True, help="cron's five fields, or words: `every night at 2`")
 _RULE = re.compile(r"keep[-_](hourly|daily|weekly|monthly|yearly|last)=(\d{1,6})")
 _SAID_OTHERWISE = {
@@ -56,12 +60,13 @@ async def _list(asker: Asker, values: Values) -> Answer:
 
 
 async def _add(asker: Asker, values: Values) -> Answer:
-    repository = await repository_named(asker, values["repository"])
-    row = await schedules.add(_requester(asker), _new(repository.name, values, asker.channel))
+    place = await _place(asker, values)
+    row = await schedules.add(_requester(asker), _new(place, values, asker.channel))
     runs = coming(row, now()) if row.enabled else []
     zone = "" if "timezone" in values else " (the setting default_timezone; `--timezone` says another)"
     then = ", ".join(_local(when, row) for when in runs) or "none: it is paused"
-    text = f"Schedule {row.name}: {row.kind} of {repository.name}, {_when(row)}{zone}. Next runs: {then}."
+    of = place.get("repository") or row.host
+    text = f"Schedule {row.name}: {row.kind} of {of}, {_when(row)}{zone}. Next runs: {then}."
     return Answer(text, moments=_moments((row, when) for when in runs))
 
 
@@ -83,7 +88,14 @@ async def _remove(asker: Asker, values: Values) -> Answer:
     return Answer(f"Schedule {row.name} is removed; its jobs stay.")
 
 
-def _new(repository: str, values: Values, channel: str | None) -> NewSchedule:
+async def _place(asker: Asker, values: Values) -> Mapping[str, str]:
+    """The repository that was named or, for a kind that works on a host, the host."""
+    if job_type(values.get("kind", BACKUP)).needs_repository:
+        return {"repository": (await repository_named(asker, values["repository"])).name}
+    return {"host": values["repository"]}
+
+
+def _new(place: Mapping[str, str], values: Values, channel: str | None) -> NewSchedule:
     words = list(values["when"])
     rules = [word for word in words if _RULE.fullmatch(word)]
     said = {flag.name: values[flag.name] for flag in _ADD_FLAGS[3:] if flag.name in values}
@@ -91,7 +103,7 @@ def _new(repository: str, values: Values, channel: str | None) -> NewSchedule:
     fields: dict[str, Any] = {
         **said,
         **retention(prune),
-        "repository": repository,
+        **place,
         "cron_expression": " ".join(word for word in words if word not in rules),
         "parameters": dict(map(_parameter, values.get("set", ()))),
         "run_prune_after": bool(prune),
@@ -183,7 +195,7 @@ def _requester(asker: Asker) -> Requester:
 
 COMMANDS = (
     Command("schedule list", "shows the schedules", _list),
-    Command("schedule add", "has a job run by itself", _add, Role.OPERATE, (REPOSITORY, _WHEN), _ADD_FLAGS),
+    Command("schedule add", "has a job run by itself", _add, Role.OPERATE, (_REPOSITORY, _WHEN), _ADD_FLAGS),
     Command("schedule pause", "has a schedule rest", _pause, Role.OPERATE, (SCHEDULE,)),
     Command("schedule resume", "has it run again", _resume, Role.OPERATE, (SCHEDULE,)),
     Command("schedule remove", "forgets a schedule", _remove, Role.OPERATE, (SCHEDULE,)),

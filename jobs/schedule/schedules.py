@@ -29,7 +29,10 @@ MOST_NAMES = 1000
 
 async def add(asker: Asker, new: NewSchedule) -> ScheduledJob:
     """Add a schedule; raises a `RequestRefusedError` with a sentence, and then nothing was written."""
-    place = await find_place(job_type(new.kind), new.repository, new.host)
+    kind = job_type(new.kind)
+    place = await find_place(kind, new.repository, new.host)
+    if kind.needs_repository and new.host:
+        raise InvalidRequestError("host", f"a {kind.kind} works on a repository, and runs on that one's host.")
     columns = columns_of(new.model_dump(), {})
     columns["name"] = new.name or await _free_name(f"{place.repository_name or place.host}-{new.kind}".lower())
     columns["timezone"] = new.timezone or (await runtime_settings.load()).default_timezone

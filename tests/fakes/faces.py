@@ -10,12 +10,14 @@ import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
 
+from bot import wording
 from bot.commands import COMMANDS, grammar
 from bot.commands.declaration import FlagType
 from bot.discord.app import PATH as INTERACTIONS
@@ -66,10 +68,18 @@ class Face(Protocol):
     async def click(self, action: str, value: str) -> Told: ...
 
 
+def _as_written(text: str) -> str:
+    """The text with moments as they stand where no reader's clock is known."""
+    text = re.sub(r"<!date\^\d+\^[^|]*\|([^>]*)>", r"\1", text)
+    return re.sub(r"<t:(\d+):F>", lambda found: wording.local(datetime.fromtimestamp(int(found[1]), UTC), UTC), text)
+
+
 def _of_slack(answer: dict[str, Any]) -> Told:
     elements = [element for block in answer.get("blocks", ()) for element in block.get("elements", ())]
     buttons = [(element["action_id"], element["value"]) for element in elements if element["type"] == "button"]
-    return Told(answer["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"), tuple(buttons))
+    return Told(
+        _as_written(answer["text"]).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"), tuple(buttons)
+    )
 
 
 class SlackHttp:
@@ -154,7 +164,7 @@ class DiscordHttp:
         data = response["data"]
         text = data["content"] or data["embeds"][0]["description"]
         buttons = [button["custom_id"].partition(":") for row in data["components"] for button in row["components"]]
-        return Told(UNESCAPED.sub(r"\1", text), tuple((action, value) for action, _, value in buttons))
+        return Told(UNESCAPED.sub(r"\1", _as_written(text)), tuple((action, value) for action, _, value in buttons))
 
     async def _response(self, payload: dict[str, Any]) -> dict[str, Any]:
         headers, body = self.discord.signed(payload)

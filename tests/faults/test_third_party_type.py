@@ -73,8 +73,21 @@ async def test_file_of_the_page_is_a_job_type_over_api_and_chat(up, tmp_path):
         with tarfile.open(tar) as exported:
             assert any(name.endswith("sources/file") for name in exported.getnames())
 
+    often = {"kind": KIND, "repository": "photos", "cron_expression": "every minute", "channel": "console"}
+    by_schedule = {"archive": archive, "destination": str(tmp_path / "by-schedule.tar")}
+    assert up.call("/api/scheduled-jobs", {**often, "parameters": {}}) is None
+    schedule = up.call("/api/scheduled-jobs", {**often, "parameters": by_schedule})
+    assert schedule["name"] == f"photos-{KIND}"
+    job_id = await eventually(lambda: started_by(up, schedule["id"]), 90)
+    await eventually(lambda: completed(up, job_id))
+
     assert up.call("/api/openapi.json")["paths"]["/api/repositories/{repo}/export"]["post"]
     assert "export REPO ARCHIVE to DESTINATION" in up.call("/api/console/commands", {"text": "help"})["text"]
+
+
+def started_by(up, schedule_id):
+    """The first job of the schedule."""
+    return next((job["id"] for job in up.call(f"/api/jobs?scheduled_job_id={schedule_id}")["items"][::-1]), None)
 
 
 def completed(up, job_id):

@@ -81,6 +81,7 @@ async def test_schedule_is_made_shown_changed_listed_run_and_removed(api):
         ({"kind": "nonsense"}, "kind", "there is no job type 'nonsense'"),
         ({"parameters": {"nonsense": 1}}, "nonsense", "there is no such field"),
         ({"repository": None}, "repository", "name the repository"),
+        ({"kind": "package_install"}, "repository", "works on a host, not on a repository"),
         ({"jitter": "2h", "cron_expression": "hourly"}, "jitter", "the runs are 1:00:00 apart; give less"),
         ({"jitter": "later"}, "jitter", ""),
         ({"template": "mine"}, "template", "there is no template called 'mine'"),
@@ -190,6 +191,39 @@ async def test_chat_makes_lists_pauses_resumes_and_removes_a_schedule(api):
     assert [choice.value for choice in await complete(WordType.SCHEDULE, "nig", {}, asker())] == ["nightly"]
     assert (await answer("schedule remove nightly", asker())).text == "Schedule nightly is removed; its jobs stay."
     assert "There is no schedule yet" in (await answer("schedule list", asker())).text
+
+
+async def test_schedule_of_a_host_s_kind_is_made_by_every_way_and_runs_there(api):
+    package = {"kind": "package_install", "parameters": {"package": "borgbackup"}, "cron_expression": "0 3 * * 0"}
+    made = await api.post(PATH, {**package, "host": "nas"})
+    assert (made.status, made.json["host"], made.json["repository"]) == (201, "nas", None)
+    assert made.json["name"] == "nas-package_install"
+    typed = "schedule add nas sundays at 3 --kind package_install --set package=borgbackup --name by-chat"
+    assert (await answer(typed, asker())).text.startswith("Schedule by-chat: package_install of nas, ")
+    with time_machine.travel(datetime(2026, 10, 25, 3, 0, tzinfo=UTC), tick=False):
+        await tick.tick()
+    found = await Job.all().order_by("id")
+    assert [(job.kind, job.host, job.parameters["package"]) for job in found] == [
+        ("package_install", "nas", "borgbackup")
+    ] * 2
+    assert "by-chat: package_install of nas" in (await answer("schedule list", asker())).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"host": None}, "host"),
+        ({"host": "no host"}, "host"),
+        ({"parameters": {}}, "package"),
+        ({"parameters": {"package": "borg; reboot"}}, "package"),
+        ({"kind": "backup", "repository": "photos", "parameters": {}}, "host"),
+    ],
+)
+async def test_schedule_of_a_host_s_kind_that_can_not_be_meant_is_refused(api, fields, field):
+    package = {"kind": "package_install", "parameters": {"package": "borgbackup"}, "cron_expression": "0 3 * * 0"}
+    refused = await api.post(PATH, {**package, "host": "nas", **fields})
+    assert (refused.status, refused.json["field"]) == (422, field), refused.json
+    assert not await ScheduledJob.exists()
 
 
 async def test_each_reader_in_chat_sees_the_runs_by_their_own_clock(api):
