@@ -16,6 +16,7 @@ from jobs.types import JOB_TYPES
 from jobs.view import JobStatus, JobView
 
 LOG_TAIL_LINES = 15
+_AGAIN_SHOWN = 2
 _NAME_LIMIT, _FILE_LIMIT, _SENTENCE_LIMIT, _LOG_LINE_LIMIT = 80, 60, 600, 160
 _MARKS = {
     JobStatus.PENDING: "○",
@@ -114,14 +115,23 @@ def job_card(
     *,
     words: KindWords | None = None,
     chain: Sequence[JobView] = (),
+    again: Sequence[JobView] = (),
+    confirmed_by: str | None = None,
 ) -> Message:
     """The root message: what, where, who, state, buttons. It shows no progress and so changes only with the state.
 
-    `chain` holds the jobs that have followed this one, in their order.
+    `chain` holds the jobs that have followed this one, in their order, `again` those that ask for the same once more.
+    `confirmed_by` is who said yes to it.
     """
     return replace(
         _message(job, Part.CARD, title(job, words)),
-        fields=(*_facts(job), *_cancelled_by(job), *_chain(job, chain)),
+        fields=(
+            *_facts(job),
+            *_confirmed_by(job, confirmed_by),
+            *_cancelled_by(job),
+            *_chain(job, chain),
+            *_again(job, again),
+        ),
         lines=(*_situation(job, with_place=True), *_noted(job)),
         buttons=(*_chain_buttons(job, chain), *_buttons(job)),
     )
@@ -309,6 +319,18 @@ def _chain(job: JobView, chain: Sequence[JobView]) -> Iterator[Field]:
     to_come = [_short(kind.replace("_", " ")) + (" not run" if over else "") for kind in last.follow_ups]
     if steps := (*begun, *to_come):
         yield Field("Then", ", ".join(steps))
+
+
+def _again(job: JobView, again: Sequence[JobView]) -> Iterator[Field]:
+    """`Retried as #9 by ann`: who pressed the button, or wrote the command."""
+    word = "Run again" if job.status is JobStatus.COMPLETED else "Retried"
+    for next_one in again[-_AGAIN_SHOWN:]:
+        yield by(f"{word} as #{next_one.id} by", next_one.requested_by)
+
+
+def _confirmed_by(job: JobView, subject: str | None) -> Iterator[Field]:
+    if subject and subject != job.requested_by:
+        yield by("Confirmed by", subject)
 
 
 def _chain_buttons(job: JobView, chain: Sequence[JobView]) -> tuple[Button, ...]:

@@ -105,6 +105,9 @@ async def create(new: NewJob) -> Job:
     job = await Job.create(**columns, status=PENDING)
     await threads.open_thread(job, new.channel)
     await _tell_chain(job)
+    if job.retry_of is not None:
+        await threads.reopen_card(job.retry_of)
+        after_commit(partial(queue.ring, job.retry_of))
     after_commit(partial(queue.wake_host, job.host))
     after_commit(partial(queue.ring, job.id))
     return job

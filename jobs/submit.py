@@ -163,7 +163,7 @@ async def retry_request(job_id: int, request: JobRequest) -> JobRequest:
         repository=job.repository_name,
         parameters=job.parameters,
         host=job.host,
-        retry_of=job.retry_of or job.id,
+        retry_of=job.id,
         then=chain.stored(job.follow_ups),
         # What the schedule's archives are called, and which of them a prune removes, follows from its name.
         schedule=schedule,

@@ -96,7 +96,7 @@ async def reopen_thread(job: Job) -> None:
 
 
 async def reopen_card(job_id: int) -> None:
-    """Inside a unit: have the card of a chain's first job shown anew, as one of its steps has moved."""
+    """Inside a unit: have the card of a job shown anew, as a step of its chain has moved, or it was asked for again."""
     await ChatMessage.filter(job_id=job_id, part=CARD).update(settled=False)
 
 

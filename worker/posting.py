@@ -14,7 +14,7 @@ from tortoise.expressions import Q
 from bot.card import Message
 from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
 from jobs.clock import now
-from jobs.models import PostedMessage
+from jobs.models.chat import PostedMessage
 
 CLAIM = timedelta(seconds=45)
 LONGEST_CLAIM = 2 * CLAIM

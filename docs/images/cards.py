@@ -15,7 +15,10 @@ from typing import Any
 from bot.card import Button, Message, Part, failure_message, job_card, progress_message
 from bot.commands.asking import Answer
 from bot.discord import render as discord
+from bot.question import question_message
 from bot.slack.render import render, render_answer
+from jobs.confirmations import ConfirmationState
+from jobs.models import Confirmation
 from jobs.types import JOB_TYPES
 from jobs.view import JobStatus, JobView, Progress
 
@@ -29,6 +32,11 @@ QUESTION = Answer(
     "Confirm within 10 minutes, else nothing is done (confirmation 3).",
     buttons=(Button("request.confirm", "3", "Confirm", "danger"), Button("request.dismiss", "3", "Dismiss")),
 )
+SECOND = Confirmation(
+    id=4, kind="prune", repository_name="photos", host="nas-1", request={}, asked_by="token:ci", origin="api",
+    plan=["Prune of photos at /srv/photos: keeps 7 daily archives, deletes the others that Locutus made."],
+    decided_by="slack:T1:U2", job_id=12, expires_at=NOW + timedelta(minutes=10),
+)  # fmt: skip
 STYLE = """
 body { margin: 0; font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; }
 .theme { padding: 24px; display: grid; grid-template-columns: repeat(2, minmax(0, 560px)); gap: 18px 32px; }
@@ -83,7 +91,11 @@ def _moments() -> Iterator[tuple[str, Message | Answer]]:
     yield "failed", job_card(failed, words=WORDS)
     yield "its last log lines", failure_message(failed, log)
     yield "cancelled", job_card(cancelled, words=WORDS)
+    again = _job("pending", id=9, requested_by="slack:T1:U2")
+    yield "retried", job_card(failed, words=WORDS, again=[again])
     yield "asked back", QUESTION
+    yield "a second person is asked", question_message(SECOND, ConfirmationState.WAITING)
+    yield "a second person said yes", question_message(SECOND, ConfirmationState.CONFIRMED)
 
 
 def _job(status: str, progress: Progress | None = None, **changes: Any) -> JobView:
@@ -104,7 +116,7 @@ def _theme(name: str, platform: str, moments: list[tuple[str, Message | Answer]]
 
 
 def _message(caption: str, content: str, said: Message | Answer) -> str:
-    reply = isinstance(said, Message) and said.part is not Part.CARD
+    reply = isinstance(said, Message) and said.part not in {Part.CARD, Part.QUESTION}
     return (
         f'<div class="message{" reply" if reply else ""}"><div class="face">L</div><div>'
         f'<div class="who">Locutus<span>{caption}</span></div>{content}</div></div>'
@@ -118,7 +130,7 @@ def _in_slack(said: Message | Answer) -> str:
 
 def _in_discord(said: Message | Answer) -> str:
     if isinstance(said, Answer):
-        content = discord.render_answer(said.text, said.code, said.buttons)
+        content = discord.render_answer(said)
         return f'<div class="section">{_markdown(content["content"])}</div>{_rows(content["components"])}'
     content = discord.render(said)
     called = f'<div class="section">{html.escape(content["content"])}</div>' if "content" in content else ""

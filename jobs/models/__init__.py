@@ -5,7 +5,7 @@ Each table is described by name, as Tortoise would otherwise copy the class's do
 """
 
 from jobs.models.access import ApiToken, AuditEntry, RoleBinding
-from jobs.models.chat import ChatMessage, ConsoleMessage, PostedMessage, QuestionMessage
+from jobs.models.chat import ChatMessage, ConsoleMessage, QuestionMessage
 from jobs.models.confirmations import Confirmation
 from jobs.models.events import EventEntry
 from jobs.models.hooks import DELIVERY_ID_LENGTH, Hook, HookDelivery
@@ -41,7 +41,6 @@ __all__ = [
     "LogChunk",
     "NotificationChannel",
     "Package",
-    "PostedMessage",
     "QuestionMessage",
     "Repository",
     "RoleBinding",

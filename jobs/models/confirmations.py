@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from tortoise import Model, fields
+from tortoise.indexes import Index
 
 from jobs.models.lengths import NAME_LENGTH, SUBJECT_LENGTH
 
@@ -35,3 +36,4 @@ class Confirmation(Model):
     class Meta:
         table = "confirmations"
         table_description = "requests that wait for a yes"
+        indexes = (Index(fields=("job_id",)),)

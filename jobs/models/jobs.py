@@ -71,6 +71,7 @@ class Job(Model):
             Index(fields=("host", "status", "queue_rank")),
             Index(fields=("repository_id", "kind", "id")),
             Index(fields=("status", "id")),
+            Index(fields=("retry_of",)),
         )
 
 

@@ -266,7 +266,7 @@ async def test_retry_asks_for_the_same_again(photos):
     again = (await retry(first.id, replace(BACKUP, kind="", repository=None, request_key="k2"))).job
     assert (again.kind, again.repository_name, again.retry_of) == ("backup", "photos", first.id)
     await end(again)
-    assert (await retry(again.id, JobRequest("", ADMIN, "api"))).job.retry_of == first.id
+    assert (await retry(again.id, JobRequest("", ADMIN, "api"))).job.retry_of == again.id
 
 
 @pytest.mark.parametrize(("job_id", "refusal"), [(999, NotFoundError), (1, ConflictError)])

@@ -250,6 +250,36 @@ CARDS = {
         [Show log]
         """,
     ),
+    "asked for once more, the third and fourth time, after another had said yes to it": (
+        job_card(
+            job("completed", duration_s=4.0),
+            words=WORDS,
+            again=[job(id=number, requested_by=f"slack:T1:U{number}") for number in (8, 9, 10)],
+            confirmed_by="slack:T1:U2",
+        ),
+        """
+        ✓ Backup of photos #7 completed in 4 s
+        Host: nas-1
+        Asked by: Slack user U1
+        Confirmed by: Slack user U2
+        Run again as #9 by: Slack user U9
+        Run again as #10 by: Slack user U10
+        [Run again]
+        [Show log]
+        """,
+    ),
+    "retried": (
+        job_card(job("failed", error_message="No."), words=WORDS, again=[job(id=9, requested_by="token:ci")]),
+        """
+        ✗ Backup of photos #7 failed
+        No.
+        Host: nas-1
+        Asked by: Slack user U1
+        Retried as #9 by: token ci
+        [Retry]
+        [Show log]
+        """,
+    ),
 }
 
 PROGRESS = {
