@@ -309,15 +309,20 @@ async def _end_job(following: Following, conclusion: Conclusion, *, keep_lane: b
     if result is not None and job.repository_id is not None and (borg_id := result.repository.get("borg_id")):
         await lanes.unite(job.repository_id, borg_id)  # first: the end may write a follow-up that refers to the row
     ended = await lifecycle.end(job.id, job.attempt, replace(conclusion.ending, keep_lane=keep_lane))
+    if _may_have_removed_more(following, result):
+        await lifecycle.add_step(ended, ListArchives.kind)
     if result is None:
-        if following.reader.progress.removed:
-            # Whether what it was seen to remove is gone, borg alone knows.
-            await lifecycle.add_step(ended, ListArchives.kind)
         return
     if result.package is not None:
         await packages.record(job, result.package)
     if job.repository_id is not None:
         await _keep(following, result, job.repository_id, ended.completed_at)
+
+
+def _may_have_removed_more(following: Following, result: Result | None) -> bool:
+    """Whether archives may be gone without a result that says which: borg alone knows what a broken run left."""
+    broke_before = following.kind.removes_archives and following.job.retries > 0
+    return broke_before or (result is None and bool(following.reader.progress.removed))
 
 
 async def _keep(following: Following, result: Result, repository_id: int, completed_at: datetime | None) -> None:

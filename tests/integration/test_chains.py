@@ -15,7 +15,7 @@ from jobs.clock import now
 from jobs.confirmations import confirm
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError
-from jobs.job_type import FollowUp, Run
+from jobs.job_type import FollowUp, Result, Run
 from jobs.lifecycle import Ending
 from jobs.models import (
     Archive,
@@ -314,7 +314,9 @@ async def test_chain_with_a_step_that_destroys_is_asked_about_in_chat_and_starts
     assert [(step["kind"], step["parameters"]["keep_last"]) for step in job.follow_ups] == [("prune", 1)]
 
 
-async def test_archives_are_listed_anew_after_a_prune_that_was_ended_in_the_middle(photos):
+@pytest.mark.parametrize("retried", [False, True])
+async def test_archives_are_listed_anew_after_a_prune_that_was_ended_in_the_middle(photos, retried):
+    """Cancelled, or broken off by a failure that passes, after which another try removes the rest."""
     job = (await submit(JobRequest("prune", ADMIN, "api", "photos", parameters={"keep_last": 1}))).job
     prune = await begun(job)
     following = Following(
@@ -322,6 +324,9 @@ async def test_archives_are_listed_anew_after_a_prune_that_was_ended_in_the_midd
     )
     following.reader.progress = Progress(removed=(RemovedArchive("a" * 64, "photos-1"),))
     conclusion = Conclusion(Ending(JobStatus.CANCELLED), "Locutus: cancelled\n")
+    if retried:
+        prune.retries = 1
+        conclusion = Conclusion(Ending(JobStatus.COMPLETED), "Locutus: borg prune ended\n", Result(done=False))
     await unit(partial(_end_job, following, conclusion, keep_lane=False))
     listing = await step_after(prune)
     assert (listing.kind, listing.repository_name) == ("list_archives", "photos")
