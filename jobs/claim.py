@@ -140,7 +140,7 @@ async def _archive_name(job: Job) -> str | None:
     if repository is None:
         return None
     schedule = await schedule_of(job)
-    facts = NameFacts(repository=repository.name, job_id=job.id, utcnow=now(), schedule=schedule)
+    facts = NameFacts(repository.name, job.id, now(), schedule=schedule, host=job.host)
     name = expand(job.parameters.get("archive_name_template") or repository.archive_name_template, facts)
     return f"{name}-{job.id}" if await _is_taken(name, job) else name
 

@@ -205,6 +205,12 @@ async def test_archive_is_named_at_the_first_claim_and_keeps_its_name(opened_sql
     assert (again.attempt, again.archive_name) == (2, first.archive_name)
 
 
+async def test_archive_is_named_after_the_host_as_locutus_calls_it(opened_sqlite):
+    """As `jobs/scope.py` takes it for, whatever the machine or its container is called."""
+    await backup_of(await repository_row("photos", Path("/r"), [], archive_name_template="{hostname}-{fqdn}-{job}"))
+    assert (await claim_next(CLAIMANT)).archive_name == f"{CLAIMANT.host}-{CLAIMANT.host}-1"
+
+
 async def test_job_that_makes_no_archive_has_no_archive_name(opened_sqlite):
     await pending()
     assert (await claim_next(CLAIMANT)).archive_name is None
