@@ -13,6 +13,7 @@ from jobs.delivery import Answer, DeliveryState
 from jobs.models import Delivery, Subscription
 from jobs.secrets import SecretBox
 from tests.conftest import free_port
+from tests.fakes.gateway import application, started
 from tests.fakes.instance import ADMIN
 from tests.fakes.owed import BASE_URL, BOX, SECRET, ends_as, owe, reached, running, subscribe, until
 from tests.fakes.webhook_receiver import Clock, Say, WebhookReceiver, untrusted_tls
@@ -272,6 +273,24 @@ async def test_unreadable_secret_is_said_and_nothing_sent(opened_sqlite, sender,
 def try_once(sender, url, secret=SECRET):
     body = b'{"type":"job.completed","timestamp":"2026-01-01T00:00:00Z","data":{}}'
     return sender.send(url, secret, "msg_1", clock.now(), body)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_changed_secret_signs_beside_the_old_one_until_that_is_ended(
+    opened, sender, now, aiohttp_client, tmp_path, settled
+):
+    api = await started(aiohttp_client, application(opened, tmp_path, allow_private_webhook_targets=True))
+    row = await subscribe("http://127.0.0.1:9/")
+    path = f"/api/subscriptions/{row.id}"
+    new = (await api.post(f"{path}/rotate", {})).json["secret"]
+    if settled:
+        assert (await api.put(path, {"second_secret": None})).json["two_secrets"] is False
+    async with running(sender, now):
+        for secret, accepted in ((SECRET, not settled), (new, True)):  # a receiver knows one of them
+            async with WebhookReceiver(secret, clock=now) as receiver:
+                await api.put(path, {"url": receiver.url})
+                await until(opened, ends_as(await owe(row, now()), attempts=1))
+            assert (len(receiver.received), len(receiver.refused)) == (accepted, not accepted)
 
 
 @pytest.fixture

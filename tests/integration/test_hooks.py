@@ -267,16 +267,28 @@ async def test_secret_is_made_where_none_is_given(api):
     assert doubled.status == 409
 
 
-async def test_secret_is_rotated_without_a_gap(api):
-    made = await hook(api)
+@pytest.mark.parametrize("scheme", SENDERS)
+async def test_secret_is_rotated_without_a_gap(api_of_both, scheme):
+    api, sender = api_of_both, SENDERS[scheme]
+    made = await hook(api, scheme)
     rotated = (await api.post(f"/api/hooks/{made['id']}/rotate", {})).json
     assert rotated["two_secrets"]
-    for secret in (STANDARD_SECRET, rotated["secret"]):
-        assert (await send(api, standard(secret=secret))).status == 202
+    for signed in (sender(), sender(secret=rotated["secret"])):
+        assert (await send(api, signed)).status == 202
+    assert (await send(api, sender(secret=STANDARD_SECRET[:-4] + "AAAA"))).status == 401
     changed = await api.put(f"/api/hooks/{made['id']}", {"second_secret": None})
     assert changed.json["two_secrets"] is False
-    assert (await send(api, standard())).status == 401
-    assert (await send(api, standard(secret=rotated["secret"]))).status == 202
+    assert (await send(api, sender())).status == 401
+    assert (await send(api, sender(secret=rotated["secret"]))).status == 202
+
+
+async def test_gitlab_changes_from_a_token_to_a_signing_token_without_a_gap(api):
+    made = await hook(api, "gitlab")
+    reply = await api.post(f"/api/hooks/{made['id']}/rotate", {"secret": STANDARD_SECRET})
+    assert reply.json["two_secrets"]
+    signed, body = standard()
+    for delivery in (SENDERS["gitlab"](), ({"X-Gitlab-Event": "Push Hook", **signed}, body)):
+        assert (await send(api, delivery)).status == 202
 
 
 async def test_rate_is_limited_across_repetitions_and_told(api):
