@@ -13,7 +13,7 @@ from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, NotFoundError
-from jobs.models import Confirmation, Job
+from jobs.models import Confirmation, HookDelivery, Job
 from jobs.submit import JobRequest, accept_within, require_acceptable
 
 
@@ -103,6 +103,7 @@ async def _confirm(row: Confirmation, request: JobRequest, origin: str) -> Job:
     await _decide(row, ConfirmationState.CONFIRMED, request.principal)
     job = await accept_within(request)
     await Confirmation.filter(id=row.id).update(job_id=job.id)
+    await HookDelivery.filter(confirmation_id=row.id).update(job_id=job.id)
     await _record(row, "confirm", request.principal, origin, job_id=job.id)
     return job
 

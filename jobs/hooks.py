@@ -1,4 +1,6 @@
-"""Taking a delivery of a hook: the same delivery once, a job for each distinct one, or a place in one that waits."""
+"""Taking a delivery of a hook: the same delivery once, a job for each distinct one, or a place in one that waits; where
+it takes a second person, a question in the place of the job.
+"""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +12,9 @@ from jobs import chain
 from jobs.access import Grant, Principal, Role
 from jobs.clock import now
 from jobs.errors import ConflictError, NotFoundError, RateLimitedError
-from jobs.models import Hook, HookDelivery, Job
+from jobs.models import Confirmation, Hook, HookDelivery, Job
 from jobs.rate import Rate
-from jobs.submit import JobRequest, accept_within, asks_for, with_its_template
+from jobs.submit import JobRequest, accept_or_ask_within, asks_for, asks_the_same, with_its_template
 from jobs.view import JobStatus
 
 ORIGIN = "hook"
@@ -22,9 +24,10 @@ LOOKED_AT = 50
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The job of a delivery; `created` is False where the delivery was a repetition or joined a job that waits."""
+    """What a delivery became, a job or a question; `created` is False where it repeated one or joined what waits."""
 
-    job_id: int
+    job_id: int | None
+    confirmation: Confirmation | None
     created: bool
 
 
@@ -43,18 +46,32 @@ async def take(hook_id: int, delivery_id: str | None, parameters: Mapping[str, A
     if hook is None:
         raise NotFoundError("This hook was just removed.")
     if delivery_id is not None and (first := await HookDelivery.get_or_none(hook_id=hook.id, delivery_id=delivery_id)):
-        return Taken(first.job_id, created=False)
+        question = await Confirmation.get(id=first.confirmation_id) if first.job_id is None else None
+        return Taken(first.job_id, question, created=False)
     require_ready(hook)
     at = now()
     await _require_room(hook, at)
-    request = await with_its_template(request_of(hook, parameters))
-    waiting = await _waiting_job(hook, request) if hook.coalesce else None
-    job = waiting or await accept_within(request)
-    await HookDelivery.create(hook_id=hook.id, delivery_id=delivery_id, job_id=job.id, received_at=at)
-    return Taken(job.id, created=waiting is None)
+    request = await with_its_template(_request(hook, parameters))
+    waiting = await _waiting(hook, request) if hook.coalesce else None
+    became = waiting or await accept_or_ask_within(request)
+    taken = _taken(became, created=waiting is None)
+    await HookDelivery.create(
+        hook_id=hook.id,
+        delivery_id=delivery_id,
+        job_id=taken.job_id,
+        confirmation_id=taken.confirmation.id if taken.confirmation else None,
+        received_at=at,
+    )
+    return taken
 
 
-def request_of(hook: Hook, parameters: Mapping[str, Any]) -> JobRequest:
+def _taken(became: Job | Confirmation, *, created: bool) -> Taken:
+    if isinstance(became, Confirmation):
+        return Taken(None, became, created)
+    return Taken(became.id, None, created)
+
+
+def _request(hook: Hook, parameters: Mapping[str, Any]) -> JobRequest:
     """What the hook asks for, with these parameters of the payload beside its own."""
     return JobRequest(
         kind=hook.kind,
@@ -88,10 +105,23 @@ async def _require_room(hook: Hook, at: datetime) -> None:
         raise RateLimitedError(sentence, wait_s)
 
 
+async def _waiting(hook: Hook, request: JobRequest) -> Job | Confirmation | None:
+    """A job or a question of this hook that is about the same, and that nobody has begun or answered."""
+    return await _waiting_job(hook, request) or await _waiting_question(hook, request)
+
+
 async def _waiting_job(hook: Hook, request: JobRequest) -> Job | None:
-    """A job of this hook that does the same and has not begun. Locked: it can't begin before this is committed."""
+    """Locked: it can't begin before this is committed."""
     waiting = Job.filter(requested_by=request.principal.subject, origin=ORIGIN, status=JobStatus.PENDING)
     for job in await waiting.filter(kind=hook.kind).order_by("-id").limit(LOOKED_AT).select_for_update():
         if asks_for(request, job):
             return job
+    return None
+
+
+async def _waiting_question(hook: Hook, request: JobRequest) -> Confirmation | None:
+    waiting = Confirmation.filter(state="waiting", expires_at__gt=now(), asked_by=request.principal.subject)
+    for question in await waiting.filter(kind=hook.kind, origin=ORIGIN).order_by("-id").limit(LOOKED_AT):
+        if asks_the_same(request, question):
+            return question
     return None

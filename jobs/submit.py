@@ -128,6 +128,17 @@ async def accept_within(request: JobRequest) -> Job:
     return await _accept(request, await _checked(await with_its_template(request), settings), settings)
 
 
+async def accept_or_ask_within(request: JobRequest) -> Job | Confirmation:
+    """Inside a unit: accept a request without a key, or write the question for a second person; raises as `submit`
+    does otherwise.
+    """
+    settings, request = await runtime_settings.load(), await with_its_template(request)
+    new = await _checked(request, settings)
+    if _is_of_two(_steps_of(new), settings):
+        return await _ask(request, new, second_person=True)
+    return await _accept(request, new, settings)
+
+
 async def takes_second_person(request: JobRequest) -> bool:
     """Whether a second person has to confirm a step of what is asked for; raises what `submit` would raise."""
     settings = await runtime_settings.load()
@@ -183,21 +194,43 @@ async def _first_job(request: JobRequest) -> Job | None:
         return None
     job = await Job.get_or_none(request_key=request.request_key)
     if job is not None and not asks_for(request, job):
-        raise InvalidRequestError(
-            IDEMPOTENCY_KEY, f"job #{job.id} was asked for with this key, and it does other work. Use a new key."
-        )
+        raise _other_work(f"job #{job.id} was asked for with this key, and it does other work.")
     return job
+
+
+def _other_work(sentence: str) -> InvalidRequestError:
+    return InvalidRequestError(IDEMPOTENCY_KEY, f"{sentence} Use a new key.")
 
 
 def asks_for(request: JobRequest, job: Job) -> bool:
     """Whether the job does what the request asks for; raises `InvalidRequestError` for parameters that nothing can."""
     if request.kind != job.kind or not _names(request, job):
         return False
-    kind = job_type(job.kind)
-    parameters = checked(kind, request.parameters)
     # A job of an older version lacks the parameters that its kind did not have then.
-    same = parameters == checked(kind, job.parameters)
-    return same and [*chain.stored(job.follow_ups)] == chain.steps(kind, parameters, request.then)
+    does = checked(job_type(job.kind), job.parameters), [*chain.stored(job.follow_ups)]
+    return _work(request.kind, request.parameters, request.then) == does
+
+
+def asks_the_same(request: JobRequest, question: Confirmation) -> bool:
+    """Whether the question is about what the request asks for; raises as `asks_for` does."""
+    said = question.request
+    if request.repository:
+        named = request.repository in {question.repository_name, said.get("repository")}
+    else:
+        named = question.repository_name is None and request.host in {question.host, said.get("host")}
+    if request.kind != question.kind or not named:
+        return False
+    asked = _work(question.kind, said["parameters"], chain.stored(said.get("then", ())))
+    return _work(request.kind, request.parameters, request.then) == asked
+
+
+def _work(
+    kind_name: str, parameters: Mapping[str, Any], then: Sequence[FollowUp]
+) -> tuple[dict[str, Any], list[FollowUp]]:
+    """The parameters with every default, and all that is to follow."""
+    kind = job_type(kind_name)
+    full = checked(kind, parameters)
+    return full, chain.steps(kind, full, then)
 
 
 def _names(request: JobRequest, job: Job) -> bool:
@@ -263,7 +296,13 @@ async def _plan(new: NewJob, place: Place) -> list[str]:
 
 
 async def _first_question(request: JobRequest) -> Confirmation | None:
-    return await Confirmation.get_or_none(request_key=request.request_key) if request.request_key else None
+    """The question that the request's key made before; raises `InvalidRequestError` when that is about other work."""
+    if not request.request_key:
+        return None
+    row = await Confirmation.get_or_none(request_key=request.request_key)
+    if row is not None and not asks_the_same(request, row):
+        raise _other_work(f"confirmation {row.id} was asked for with this key, and it is about other work.")
+    return row
 
 
 async def _asked(request: JobRequest, new: NewJob, *, second_person: bool) -> Confirmation:

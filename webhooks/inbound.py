@@ -4,7 +4,6 @@ The body is verified as it came, before anything of it is parsed; what is refuse
 how the job goes (`GET /hooks/{name}/jobs/{id}`): its holder signs the request line in the place of a body.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,10 +20,10 @@ from jobs.database.group import GroupCommit
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.hook_rules import EVENT, mapped_parameters, matches
-from jobs.hooks import Taken, principal_of, request_of, require_ready, take
-from jobs.models import DELIVERY_ID_LENGTH, Hook, HookDelivery
+from jobs.hooks import Taken, principal_of, require_ready, take
+from jobs.models import DELIVERY_ID_LENGTH, Confirmation, Hook, HookDelivery
 from jobs.secrets import SecretUnreadableError, required
-from jobs.submit import submit, takes_second_person
+from jobs.submit import SecondPersonNeededError
 from jobs.view import JobStatus, JobView
 from webhooks.api import jobs
 from webhooks.api.jobs import WaitQuery
@@ -62,7 +61,6 @@ async def receive(call: Plain) -> Answer | None:
     if not _is_meant(hook, delivered, body):
         return None
     parameters = mapped_parameters(hook.mapping, body)
-    await _ask_second_person(hook, delivered, parameters)
     return _answer(call, await _taken(call, hook, delivered, parameters))
 
 
@@ -131,20 +129,16 @@ def _is_meant(hook: Hook, delivered: Delivered, body: Mapping[str, Any]) -> bool
     return matches(hook.when, event, body)
 
 
-async def _ask_second_person(hook: Hook, delivered: Delivered, parameters: Mapping[str, Any]) -> None:
-    """Raise `SecondPersonNeededError`, once the question is written, where not even a hook may start it alone."""
-    request = request_of(hook, parameters)
-    if await takes_second_person(request):
-        digest = hashlib.sha256((delivered.id or "").encode()).hexdigest()  # an id may be as long as a key
-        await submit(replace(request, request_key=f"hook:{hook.id}:{digest}" if delivered.id else None))
-
-
 async def _taken(call: Plain, hook: Hook, delivered: Delivered, parameters: Mapping[str, Any]) -> Taken:
     return await call.request.app[GROUP].unit(partial(take, hook.id, delivered.id, parameters), order=hook.id)
 
 
 def _answer(call: Plain, taken: Taken) -> Answer:
-    """The same for every repetition: as the job was when it was accepted."""
+    """The same for every repetition: as the job was when it was accepted. Raises `SecondPersonNeededError`, once the
+    question is written, where not even a hook may start it alone.
+    """
+    if taken.job_id is None:
+        raise SecondPersonNeededError(cast("Confirmation", taken.confirmation))
     body = started_body(call, taken.job_id, JobStatus.PENDING)
     status = HTTPStatus.ACCEPTED if taken.created else HTTPStatus.OK
     return Answer(body, headers={"Location": body.status_url}, status=status)

@@ -43,13 +43,16 @@ class Hook(Model):
 
 
 class HookDelivery(Model):
-    """A delivery that was accepted: its repetition is answered from here. `job_id` is the job it started or joined."""
+    """A delivery that was accepted: its repetition is answered from here. `job_id` is the job it started or joined,
+    `confirmation_id` the question that comes first, where it takes a second person.
+    """
 
     id = fields.BigIntField(primary_key=True)
     hook: fields.ForeignKeyRelation[Hook] = fields.ForeignKeyField("jobs.Hook", related_name="deliveries")
     hook_id: int
     delivery_id = fields.CharField(max_length=DELIVERY_ID_LENGTH, null=True)
-    job_id = fields.IntField(db_index=True)
+    job_id = fields.IntField(null=True, db_index=True)
+    confirmation_id = fields.IntField(null=True, db_index=True)
     received_at = fields.DatetimeField()
 
     class Meta:

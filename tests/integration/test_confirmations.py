@@ -128,6 +128,22 @@ async def test_second_person_over_http(two_person, opened_sqlite, aiohttp_client
     assert (await api.get("/api/confirmations/1")).json == row
 
 
+async def test_idempotency_key_finds_the_question_and_is_refused_for_other_work(
+    two_person, opened_sqlite, aiohttp_client, tmp_path
+):
+    api = await started(aiohttp_client, application(opened_sqlite, tmp_path))
+    await api.repository("mail")
+    headers = {"Idempotency-Key": "k1"}
+    photos = {"repository": "photos"}
+    first, again = [await api.post("/api/backup/run", photos, headers=headers) for _ in range(2)]
+    assert (again.status, again.json) == (202, first.json)
+    for other in ({"repository": "mail"}, {**photos, "compact_after": True}, {**photos, "then": ["check"]}):
+        refused = await api.post("/api/backup/run", other, headers=headers)
+        assert (refused.status, refused.json["field"]) == (422, "Idempotency-Key")
+        assert "confirmation 1 was asked for with this key" in refused.json["detail"]
+    assert await Confirmation.all().count() == 1
+
+
 async def test_api_starts_at_once_what_destroys(photos, destroying, opened_sqlite, aiohttp_client, tmp_path):
     api = await started(aiohttp_client, application(opened_sqlite, tmp_path))
     assert (await api.post("/api/backup/run", {"repository": "photos"})).json["job_id"] == 1

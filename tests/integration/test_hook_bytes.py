@@ -2,22 +2,19 @@
 
 import asyncio
 import contextlib
-import inspect
 import json
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tortoise import Model
 
-from jobs import models
 from jobs.database.connection import database
 from jobs.queue import open_queue
 from tests.fakes.gateway import Api, application
 from tests.fakes.hook_senders import FORGE_SECRET, SENDERS, STANDARD_SECRET, standard
+from tests.fakes.tables import row_counts
 
-TABLES = [table for _, table in inspect.getmembers(models, inspect.isclass) if issubclass(table, Model)]
 STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature", "body")
 BODY = json.dumps({"ref": "refs/heads/main", "commits": [{"id": "é" * 3}]}).encode()
 
@@ -55,7 +52,7 @@ class Gateway:
         return self.run(self._send(headers, body))
 
     def rows(self):
-        return self.run(_rows())
+        return self.run(row_counts())
 
     async def _send(self, headers, body):
         server = self._api.client.server
@@ -66,10 +63,6 @@ class Gateway:
         answer = await reader.read()
         writer.close()
         return int(answer.split(b" ", 2)[1])
-
-
-async def _rows():
-    return {table.__name__: await table.all().count() for table in TABLES if table is not Model}
 
 
 @pytest.fixture

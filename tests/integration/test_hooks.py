@@ -1,7 +1,6 @@
 """Hooks in: a signed delivery starts its job once; everything else is refused, and writes nothing."""
 
 import asyncio
-import inspect
 import io
 import itertools
 import json
@@ -10,22 +9,20 @@ from functools import partial
 from urllib.parse import urlencode
 
 import pytest
-from tortoise import Model
 
-from jobs import expiry, lifecycle, models
+from jobs import expiry, lifecycle
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.job_type import Parameters
 from jobs.lifecycle import Ending
-from jobs.models import AuditEntry, Confirmation, Hook, HookDelivery, Job
+from jobs.models import AuditEntry, Hook, HookDelivery, Job
 from jobs.types import JOB_TYPES
 from jobs.types.backup import Backup
 from jobs.view import JobStatus
 from tests.fakes import hook_senders
 from tests.fakes.gateway import Api, application, started
 from tests.fakes.hook_senders import FORGE_SECRET, SENDERS, STANDARD_SECRET, github, standard
-
-TABLES = [table for _, table in inspect.getmembers(models, inspect.isclass) if issubclass(table, Model)]
+from tests.fakes.tables import row_counts
 
 
 class NotedParameters(Parameters):
@@ -75,10 +72,6 @@ async def send(api, signed, path="/hooks/deploy", **options):
     return await Api(api.client, None).call("POST", path, headers=headers | options.pop("headers", {}), data=body)
 
 
-async def counts():
-    return {table.__name__: await table.all().count() for table in TABLES if table is not Model}
-
-
 @pytest.mark.parametrize("scheme", SENDERS)
 async def test_signed_delivery_starts_one_job_however_often_it_comes(api_of_both, scheme):
     api = api_of_both
@@ -94,16 +87,6 @@ async def test_signed_delivery_starts_one_job_however_often_it_comes(api_of_both
     assert (job.id, job.kind, job.origin, job.requested_by) == (first.json["job_id"], "backup", "hook", "hook:deploy")
     assert (await AuditEntry.get(action="backup.run")).subject == "hook:deploy"
     assert (await send(api, SENDERS[scheme]())).status == 202
-
-
-async def test_what_takes_a_second_person_is_asked_once_a_delivery_and_not_started(api):
-    await api.put("/api/settings", {"two_person": ["compact"]})
-    await hook(api, action={"parameters": {"compact_after": True}})
-    signed = SENDERS["standard"]()
-    first, again = await send(api, signed), await send(api, signed)
-    assert (first.status, again.status, first.json["confirmation_id"]) == (202, 202, 1)
-    assert again.json == first.json
-    assert (await Job.exists(), await Confirmation.all().count()) == (False, 1)
 
 
 async def test_repetition_is_known_when_the_job_has_ended_and_redis_was_flushed(opened_sqlite, api):
@@ -122,7 +105,7 @@ async def test_repetition_is_known_when_the_job_has_ended_and_redis_was_flushed(
 )
 async def test_bad_signature_is_refused_and_writes_nothing(api, scheme, wrong):
     await hook(api, scheme)
-    before = await counts()
+    before = await row_counts()
     other = {"secret": STANDARD_SECRET[:-4] + "AAAA" if scheme == "standard" else "another secret"}
     headers, body = SENDERS[scheme](**(other if wrong == "secret" else {}))
     if wrong == "unsigned":
@@ -132,7 +115,7 @@ async def test_bad_signature_is_refused_and_writes_nothing(api, scheme, wrong):
     reply = await send(api, (headers, body))
     assert reply.status == 401
     assert reply.headers["Content-Type"].startswith("application/problem+json")
-    assert await counts() == before
+    assert await row_counts() == before
 
 
 async def test_body_that_is_no_json_is_verified_before_it_is_parsed(api):
@@ -162,10 +145,10 @@ async def test_unknown_hook_is_not_found_and_one_switched_off_says_so(api):
 
 async def test_delivery_that_is_not_meant_is_answered_204_and_writes_nothing(api):
     await hook(api, "github", when={"event": ["push", "release"], "ref": "refs/heads/*"})
-    before = await counts()
+    before = await row_counts()
     for signed in (github({"ref": "refs/tags/v1"}), github({"ref": "refs/heads/x"}, "issues"), github({})):
         assert (await send(api, signed)).status == 204
-    assert await counts() == before
+    assert await row_counts() == before
     assert (await send(api, github({"ref": "refs/heads/x"}, "release"))).status == 202
 
 
@@ -204,11 +187,11 @@ async def test_parameters_are_fixed_or_come_from_the_payload_through_the_kinds_o
     await hook(api, action={"kind": "noted", "parameters": {"count": 3}, "mapping": {"note": "/commits/0/id"}})
     assert (await send(api, standard({"commits": [{"id": "--rsh=sh; rm -rf /"}]}))).status == 202
     assert (await Job.get()).parameters == {"note": "--rsh=sh; rm -rf /", "count": 3}
-    before = await counts()
+    before = await row_counts()
     for payload, field in (({}, "note"), ({"commits": [{"id": {"a": 1}}]}, "note")):
         reply = await send(api, standard(payload))
         assert (reply.status, reply.json["field"]) == (422, field)
-    assert await counts() == before
+    assert await row_counts() == before
 
 
 @pytest.mark.parametrize(
@@ -231,14 +214,14 @@ async def test_parameters_are_fixed_or_come_from_the_payload_through_the_kinds_o
     ],
 )
 async def test_hook_that_could_not_work_is_refused_by_field(api, fields, field):
-    before = await counts()
+    before = await row_counts()
     fields = {"action": {}, **fields}
     fields["action"] = {"kind": "backup", "repository": "photos", **fields["action"]}
     given = {"name": "deploy", "scheme": "standard", "secret": STANDARD_SECRET}
     reply = await api.post("/api/hooks", given | fields)
     assert reply.status == 422
     assert reply.json["field"].startswith(field)
-    assert await counts() == before
+    assert await row_counts() == before
 
 
 async def test_hook_is_answered_without_its_secrets_and_changed_by_field(api):
@@ -406,13 +389,3 @@ async def test_hook_takes_a_template_and_a_chain(api):
         {"name": "x", "scheme": "github", "action": {**action, "repository": "photos", "then": ["backup"]}},
     )
     assert refused.status == 422
-
-
-async def test_what_takes_two_is_asked_once_a_delivery_and_starts_nothing(api):
-    await api.put("/api/settings", {"two_person": ["backup"]})
-    await hook(api)
-    signed = standard()
-    first, again = await send(api, signed), await send(api, signed)
-    assert (first.status, again.json["confirmation_id"]) == (202, first.json["confirmation_id"])
-    assert await Job.all().count() == 0
-    assert (await send(api, standard())).json["confirmation_id"] != first.json["confirmation_id"]

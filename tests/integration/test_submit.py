@@ -1,15 +1,13 @@
 """Accepting a job: whole or not at all, and once however often it is asked for."""
 
 import asyncio
-import inspect
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tortoise import Model
 
-from jobs import lifecycle, models
+from jobs import lifecycle
 from jobs.access import Grant, Principal, Role, everywhere
 from jobs.claim import Claimant, claim_next
 from jobs.database.connection import database
@@ -23,8 +21,8 @@ from jobs.submit import JobRequest, accept_within, retry, submit
 from jobs.types.backup import Backup
 from jobs.view import JobStatus
 from tests.fakes.instance import repository_row
+from tests.fakes.tables import row_counts
 
-TABLES = [table for _, table in inspect.getmembers(models, inspect.isclass) if issubclass(table, Model)]
 ADMIN = everywhere("token:admin", Role.ADMINISTER)
 OPERATOR = everywhere("token:op", Role.OPERATE)
 PHOTOS_ONLY = Principal("slack:T1:U1", (Grant(Role.OPERATE, repositories=["photos"]),))
@@ -34,10 +32,6 @@ BACKUP = JobRequest("backup", ADMIN, "api", "photos")
 @pytest.fixture
 async def photos(opened_sqlite):
     return await repository_row("photos", Path("/r"), [Path("/home")])
-
-
-async def counts():
-    return {table.__name__: await table.all().count() for table in TABLES if table is not Model}
 
 
 async def end(job):
@@ -76,10 +70,10 @@ async def test_accepted_job_is_written_audited_and_told_to_its_host(opened):
     ],
 )
 async def test_refusal_is_a_sentence_and_writes_nothing(photos, changes, refusal, text):
-    before = await counts()
+    before = await row_counts()
     with pytest.raises(refusal, match=text):
         await submit(replace(BACKUP, request_key="k", **changes))
-    assert await counts() == before
+    assert await row_counts() == before
 
 
 async def test_reference_that_no_database_takes_is_not_found(opened):
@@ -107,10 +101,10 @@ async def test_repository_is_found_by_its_number_too(photos):
 
 async def test_repeated_request_finds_the_first_job_and_writes_nothing(photos):
     first = await submit(replace(BACKUP, request_key="k"))
-    before = await counts()
+    before = await row_counts()
     again = await submit(replace(BACKUP, request_key="k"))
     assert (again.created, again.job.id) == (False, first.job.id)
-    assert await counts() == before
+    assert await row_counts() == before
 
 
 async def test_repeated_request_finds_the_first_job_when_that_has_ended(photos):
