@@ -61,4 +61,5 @@ def reason(error: ErrorDetails) -> str:
     """Why the field was refused, as a sentence that never holds the value given."""
     if known := REASONS.get(error["type"]):
         return known.format(**error.get("ctx", {})) + "."
-    return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    said = error["msg"].removeprefix("Value error, ").rstrip(".")
+    return said if said.endswith("?") else f"{said}."

@@ -4,23 +4,17 @@ Each phrase becomes a cron expression; what is no phrase is left to `jobs.schedu
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from jobs.errors import InvalidRequestError
-from jobs.schedule.expression import FIELD, CronExpression, parse
+from jobs.schedule.expression import ALIASES, FIELD, CronExpression, parse
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _DAYS_OF_THE_WEEK: Mapping[str, str] = {
     **{day: str(number) for number, day in enumerate(_DAYS)},
     "weekday": "1-5",
     "weekend": "6,0",
-    "day": "*",
 }
-_DAILY = {"daily": "day", "nightly": "night", "weekdays": "weekday", "weekends": "weekend"} | {
-    f"{day}s": day for day in _DAYS
-}
-_NAMED_TIMES = {"midnight": (0, 0), "noon": (12, 0)}
-_TIME = re.compile(r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?\s*(?P<half>am|pm)?|(?P<name>midnight|noon)")
 _PERIODS: Mapping[str, Callable[[int], int]] = {
     "night": lambda hour: hour % 12 + 12 if 6 <= hour <= 11 else hour % 12 if hour == 12 else hour,
     "morning": lambda hour: hour,
@@ -28,30 +22,47 @@ _PERIODS: Mapping[str, Callable[[int], int]] = {
     "evening": lambda hour: hour + 12 if 4 <= hour < 12 else hour,
 }
 """What an hour means at a time of the day: `every evening at 8` is 20:00."""
+_NAMED_TIMES = {"midnight": (0, 0), "noon": (12, 0)}
+_TIME = re.compile(r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?\s*(?P<half>am|pm)?|(?P<name>midnight|noon)")
 _EXAMPLES = (
-    "`every night at 2`, `weekdays at 7:30`, `every monday at 18:00`, `monthly on the 1st at 4`, `every 6 hours`"
+    "`every night at 2`, `weekdays at 7:30`, `mondays and fridays at 18:00`, `monthly on the 1st at 4`, `every 6 hours`"
 )
 
 
 def read(text: str) -> CronExpression:
     """The expression that a phrase or cron itself says; raises `InvalidRequestError`."""
     words = " ".join(text.lower().replace(",", " ").split())
-    if not re.match(r"(every|each|daily|nightly|hourly|monthly|week|at|on|[a-z]+days?\b)", words):
-        return parse(text)
+    if f"@{words}" in ALIASES:
+        return parse(f"@{words}")
     for pattern, phrase in _PHRASES:
         if found := re.fullmatch(pattern, words):
             return parse(phrase(found))
+    if not re.match("[a-z]{2}", words):
+        return parse(text)
     raise InvalidRequestError(FIELD, f"{text[:80]!r} is no phrase that is known. Write {_EXAMPLES}, or cron.")
 
 
 def _on_days(found: re.Match[str]) -> str:
-    day = _DAILY.get(found["day"], found["day"])
-    minute, hour = _time(found["time"], day)
-    return f"{minute} {hour} * * {_DAYS_OF_THE_WEEK.get(day, '*')}"
+    words = [_singular(word) for word in found["days"].split()]
+    period = next((word for word in words if word in _PERIODS), None)
+    minute, hour = _time(found["time"], period)
+    return f"{minute} {hour} * * {_days_of_the_week(words)}"
+
+
+def _without_a_time(found: re.Match[str]) -> str:
+    raise InvalidRequestError(FIELD, f"say at what time, too: `{found[0]} at 2`.")
+
+
+def _days_of_the_week(words: Sequence[str]) -> str:
+    return ",".join(_DAYS_OF_THE_WEEK[word] for word in words if word in _DAYS_OF_THE_WEEK) or "*"
+
+
+def _singular(word: str) -> str:
+    return {"daily": "day", "nightly": "night"}.get(word, word.removesuffix("s"))
 
 
 def _on_a_date(found: re.Match[str]) -> str:
-    minute, hour = _time(found["time"], "day")
+    minute, hour = _time(found["time"], None)
     return f"{minute} {hour} {'L' if found['date'] == 'last' else int(found['date'])} * *"
 
 
@@ -71,7 +82,7 @@ def _step(count: str | None, whole: int, unit: str) -> int:
     return step
 
 
-def _time(text: str, period: str) -> tuple[int, int]:
+def _time(text: str, period: str | None) -> tuple[int, int]:
     """Minute and hour."""
     found = _TIME.fullmatch(text)
     if found is None:
@@ -86,19 +97,20 @@ def _time(text: str, period: str) -> tuple[int, int]:
     return minute, hour
 
 
-def _hour(hour: int, half: str | None, period: str) -> int:
+def _hour(hour: int, half: str | None, period: str | None) -> int:
     if half is None:
-        return _PERIODS[period](hour) if period in _PERIODS else hour
+        return _PERIODS[period](hour) if period else hour
     if not 1 <= hour <= 12:
         raise InvalidRequestError(FIELD, f"{hour} {half} is no time of the day; before am and pm stand 1 to 12.")
     return hour % 12 + (12 if half == "pm" else 0)
 
 
-_DAY = "|".join((*_DAYS_OF_THE_WEEK, *_PERIODS))
+_DAY = rf"(?:{'|'.join((*_DAYS_OF_THE_WEEK, *_PERIODS, 'day'))})s?|daily|nightly"
+_WHICH = rf"(?:on )?(?:every |each )?(?P<days>(?:{_DAY})(?: (?:and (?:every )?)?(?:{_DAY}))*)"
 _PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
-    (rf"(?:every|each) (?P<day>{_DAY})s? (?:at )?(?P<time>.+)", _on_days),
-    (rf"(?P<day>{'|'.join(_DAILY)}) (?:at )?(?P<time>.+)", _on_days),
-    (rf"(?:at|on) (?P<day>{'|'.join(_DAILY)}) (?:at )?(?P<time>.+)", _on_days),
+    (_WHICH, _without_a_time),
+    (rf"(?:at )?(?P<time>[^a-z]\S*(?: [ap]m)?|noon|midnight) {_WHICH}", _on_days),
+    (rf"{_WHICH} (?:at )?(?P<time>.+)", _on_days),
     (r"(?:monthly|every month|each month) on (?:the )?(?P<date>last|\d{1,2})(?:st|nd|rd|th)?(?: day)? at (?P<time>.+)",
      _on_a_date),
     (r"hourly|(?:every|each)(?: (?P<count>\d{1,3}))? hours?", _hours),
