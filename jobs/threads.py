@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from jobs import runtime_settings
 from jobs.database.unit import insert_all
-from jobs.models import ChatMessage, Confirmation, Job, QuestionMessage, Repository, Setting
+from jobs.models import ChatMessage, Confirmation, Job, QuestionMessage, Repository
 from jobs.view import JobStatus
 
 CONSOLE = "console"
@@ -21,8 +21,8 @@ async def open_thread(job: Job, channel: str | None) -> None:
     if job.parent_id is not None:
         await _join_thread(job, job.parent_id)
         return
-    places = await _places(channel, job.repository_id)
-    quiet = (await runtime_settings.load()).only_failures
+    settings = await runtime_settings.load()
+    places = await _places(channel, job.repository_id, settings.default_channel)
     await insert_all(
         [
             ChatMessage(
@@ -30,7 +30,7 @@ async def open_thread(job: Job, channel: str | None) -> None:
                 part=part,
                 platform=platform_of(place),
                 channel=place,
-                state="held" if place in quiet else "unsent",
+                state="held" if place in settings.only_failures else "unsent",
             )
             for place in places
             for part in (CARD, PROGRESS)
@@ -40,7 +40,7 @@ async def open_thread(job: Job, channel: str | None) -> None:
 
 async def post_question(row: Confirmation, channel: str | None, repository_id: int | None) -> None:
     """Inside a unit: have a second person asked where the thread of the job would be, also where it is to be quiet."""
-    places = await _places(channel, repository_id)
+    places = await _places(channel, repository_id, (await runtime_settings.load()).default_channel)
     shown = [QuestionMessage(confirmation_id=row.id, platform=platform_of(place), channel=place) for place in places]
     await insert_all(shown)
 
@@ -105,14 +105,11 @@ def platform_of(channel: str) -> str:
     return channel.partition(":")[0]
 
 
-async def _places(channel: str | None, repository_id: int | None) -> dict[str, None]:
+async def _places(channel: str | None, repository_id: int | None, default: str | None) -> dict[str, None]:
     """The console, and the chat channel where there is one."""
-    return dict.fromkeys((CONSOLE, channel or await _default_channel(repository_id) or CONSOLE))
+    return dict.fromkeys((CONSOLE, channel or await _channel_of(repository_id) or default or CONSOLE))
 
 
-async def _default_channel(repository_id: int | None) -> str | None:
+async def _channel_of(repository_id: int | None) -> str | None:
     repository = await Repository.get_or_none(id=repository_id) if repository_id is not None else None
-    if repository and repository.channel:
-        return repository.channel
-    setting = await Setting.get_or_none(name="default_channel")
-    return str(setting.value) if setting and setting.value else None
+    return repository.channel if repository else None
