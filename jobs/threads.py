@@ -38,11 +38,49 @@ async def open_thread(job: Job, channel: str | None) -> None:
     )
 
 
+async def is_first_in(channel: str, job_id: int) -> bool:
+    """Whether the job's thread has yet to come in a channel that no message of ours has reached before."""
+    here = ChatMessage.filter(channel=channel)
+    return (
+        await here.filter(job_id=job_id, state="unsent").exists()
+        and not await here.filter(address__isnull=False).exists()
+    )
+
+
+async def find_another_place(job: Job, platform: str, refused: str) -> bool:
+    """Inside a unit: have a thread whose channel takes none shown where one that nobody asked for there would be.
+
+    False where there is no such channel, or that is the one that refused.
+    """
+    settings = await runtime_settings.load()
+    other = await _channel_of(job.repository_id) or settings.default_channel
+    if other is None or other == refused:
+        return False
+    state = "held" if other in settings.only_failures and job.status != JobStatus.FAILED else "unsent"
+    if platform_of(other) == platform:
+        steps = await Job.filter(parent_id=job.id).values_list("id", flat=True)
+        rows = ChatMessage.filter(job_id__in=[job.id, *steps], platform=platform)
+        await rows.update(channel=other, state=state, failures=0)
+        return True
+    for part in (CARD, PROGRESS):
+        new = {"channel": other, "state": state}
+        await ChatMessage.get_or_create(job_id=job.id, part=part, platform=platform_of(other), defaults=new)
+    return True
+
+
 async def post_question(row: Confirmation, channel: str | None, repository_id: int | None) -> None:
     """Inside a unit: have a second person asked where the thread of the job would be, also where it is to be quiet."""
     places = await _places(channel, repository_id, (await runtime_settings.load()).default_channel)
     shown = [QuestionMessage(confirmation_id=row.id, platform=platform_of(place), channel=place) for place in places]
     await insert_all(shown)
+
+
+async def move_question(message: QuestionMessage, repository_name: str | None) -> None:
+    """Inside a unit: have a question whose channel takes none shown where one that nobody asked for there would be."""
+    repository = await Repository.get_or_none(name=repository_name)
+    other = (repository and repository.channel) or (await runtime_settings.load()).default_channel
+    if other is not None and other != message.channel and platform_of(other) == message.platform:
+        await QuestionMessage.filter(id=message.id).update(channel=other, state="unsent", failures=0)
 
 
 async def _join_thread(job: Job, first_id: int) -> None:

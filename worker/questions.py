@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from functools import partial
 
 import structlog
 
-from bot.platform import ChatError, ChatPlatform
+from bot.platform import ChannelRefused, ChatError, ChatPlatform
 from bot.question import question_message
 from jobs import confirmations
 from jobs.confirmations import ConfirmationState
-from jobs.database.unit import reader
+from jobs.database.unit import reader, unit
 from jobs.models import QuestionMessage
+from jobs.threads import move_question
 from worker import posting
 from worker.budget import Budget
 
@@ -57,6 +59,8 @@ class Questions:
         except ChatError as error:
             reason = str(error)
             _log.warning("question_not_shown", confirmation=row.confirmation_id, platform=row.platform, reason=reason)
+            if isinstance(error, ChannelRefused) and row.address is None:
+                await unit(partial(move_question, row, row.confirmation.repository_name))
             at_s = time.monotonic()
             if error.retry_after_s is not None and error.everywhere:
                 self._budget.block(at_s, error.retry_after_s)

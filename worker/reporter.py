@@ -8,15 +8,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
+from jobs import lifecycle
 from jobs.clock import now
-from jobs.database.unit import reader
+from jobs.database.unit import reader, unit
 from jobs.models import ChatMessage, Job
 from jobs.queue import Queue
-from jobs.threads import CARD, END, FAILURE, PROGRESS
+from jobs.threads import CARD, END, FAILURE, PROGRESS, find_another_place
 from jobs.view import JobStatus, JobView
 from worker import posting
 from worker.budget import Budget, edit_interval_s
@@ -157,8 +159,9 @@ class Reporter:
     async def _failed(self, job_id: int, row: ChatMessage, error: ChatError) -> None:
         at = time.monotonic()
         _log.warning("chat_call_failed", job_id=job_id, part=row.part, platform=row.platform, reason=str(error))
-        if isinstance(error, ChannelRefused):
-            await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
+        if isinstance(error, ChannelRefused) and await unit(partial(_refused, job_id, row, error)):
+            self._pauses[job_id] = Pause()
+            return
         if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
             first_id = (await Job.get(id=job_id)).parent_id or job_id
             card = ChatMessage.filter(job_id=first_id, platform=row.platform, part=CARD)
@@ -169,6 +172,16 @@ class Reporter:
 
     def _pause(self, job_id: int) -> Pause:
         return self._pauses.setdefault(job_id, Pause())
+
+
+async def _refused(job_id: int, row: ChatMessage, error: ChannelRefused) -> bool:
+    """Inside a unit: nothing of the thread can be posted. True where it had not begun, and another channel is left."""
+    await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
+    job = await Job.get(id=job_id)
+    if row.part != CARD or row.address is not None or not await find_another_place(job, row.platform, row.channel):
+        return False
+    await lifecycle.note(job_id, "; ".join(filter(None, (job.note, f"not shown where it was asked: {error}"))))
+    return True
 
 
 def _is_urgent_card(job: JobView, row: ChatMessage) -> bool:

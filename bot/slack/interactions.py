@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -25,6 +26,7 @@ from bot.slack.user_groups import UserGroups
 from jobs.access import chat_principal
 from jobs.command_words import WordType
 from jobs.errors import RequestRefusedError
+from jobs.threads import is_first_in
 
 ORIGIN = "slack"
 COMMAND = "/backup"
@@ -34,6 +36,10 @@ REPLY_GRACE_S = 0.5
 _ANY = re.compile("")
 _FAILED = "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
 _FOREIGN = "Locutus does not serve this workspace. Whoever runs it can add its id to LOCUTUS_SLACK_TEAMS."
+_MAY_NOT_POST = (
+    "Nothing of mine stands here yet. If I may not post here, the thread comes in the repository's channel; "
+    "`/invite @Locutus` lets me into a private channel, and `/backup status` shows the job everywhere."
+)
 _log = structlog.get_logger()
 # bolt warns of a SLACK_BOT_TOKEN in the environment, which it looks up and does not need here; its errors are told.
 _bolt_log = logging.getLogger("locutus.slack_bolt")
@@ -114,6 +120,8 @@ class SlackInteractions:
             self._later(lambda replies: replies.open_form(command.get("trigger_id", ""), view))
             return
         reply = await self._carried_out(who, lambda asker: answer(text, asker))
+        if reply.job_id is not None and who.private and who.place and await is_first_in(who.place, reply.job_id):
+            reply = replace(reply, text=f"{reply.text}\n{_MAY_NOT_POST}")
         content = render_answer(reply)
         if content.blocks:
             await ack(**content.arguments, response_type="ephemeral")

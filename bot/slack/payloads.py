@@ -5,9 +5,13 @@ https://docs.slack.dev/reference/interaction-payloads
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_PRIVATE = re.compile(r"directmessage$|privategroup$|mpdm-")
+"""The `channel_name` of a slash command that was not given in a public channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Who:
     channel: str | None
     request_key: str
     enterprise: str | None = None
+    private: bool = False
+    """Whether it is known to be a conversation that takes members only: a private channel, a direct message."""
 
     @property
     def subject(self) -> str:
@@ -39,6 +45,7 @@ def who_commands(command: Mapping[str, Any]) -> Who:
         command["channel_id"],
         request_key(command),
         command.get("enterprise_id") or None,
+        _PRIVATE.match(str(command.get("channel_name"))) is not None,
     )
 
 
