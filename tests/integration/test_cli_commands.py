@@ -1,5 +1,6 @@
 """The command line as a person has it, over a data directory on which nothing else runs."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,12 @@ from cli.__main__ import app
 from cli.api_client import ApiError, api
 from cli.jobs import start_request
 from cli.logging import configure_logging
+from jobs.database.connection import database
+from jobs.database.unit import insert_all, unit
 from jobs.hosts import HostTakenError
+from jobs.models import AuditEntry
 from jobs.settings import Settings, SettingsError
+from webhooks.page import GREATEST_LIMIT
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +98,33 @@ def test_what_must_be_mended_is_one_line_and_an_exit_status(run, variables, chan
     assert line.startswith("locutus: ")
     assert line.count("\n") == 1
     assert said in line
+
+
+async def write_entries(data_dir, count):
+    async with database(f"sqlite://{data_dir}/locutus.db"):
+        rows = [
+            AuditEntry(
+                subject=f"slack:T1:U{n}", action="backup.run", origin="slack", result="accepted", detail={"job_id": n}
+            )
+            for n in range(count)
+        ]
+        await unit(partial(insert_all, rows))
+
+
+def test_audit_is_exported_as_json_lines_a_page_at_a_time(run, variables, data_dir):
+    pages = 3
+    count = (pages - 1) * GREATEST_LIMIT + 7
+    asyncio.run(write_entries(data_dir, count))
+    rows = [json.loads(line) for line in run("audit", "--lines").splitlines()]
+    assert [row["detail"]["job_id"] for row in rows] == list(reversed(range(count)))
+    assert {tuple(row) for row in rows} == {("id", "at", "subject", "action", "target", "origin", "result", "detail")}
+    (one,) = run("audit", "--lines", "--subject", "slack:T1:U3").splitlines()
+    assert json.loads(one)["subject"] == "slack:T1:U3"
+    # Who wants no more than the first lines, as `head` does, ends it without a traceback.
+    with killed_at_the_end(started(variables, "audit", "--lines")) as export:
+        assert json.loads(export.stdout.readline())["detail"] == {"job_id": count - 1}
+        export.stdout.close()
+        assert "Traceback" not in export.stderr.read()
 
 
 def test_a_setting_that_ends_a_process_is_one_line_too(variables):

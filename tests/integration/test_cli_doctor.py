@@ -78,6 +78,7 @@ async def test_slack_tokens_are_tried(tmp_path, secrets, expected):
     async with FakeSlack() as slack:
         found = await checks.slack(Settings(data_dir=tmp_path, slack_api_url=slack.base_url, **secrets))
     assert standings(found) == expected
+    assert all(finding.mend for finding in found if finding.standing is FAIL)
     assert not any(secret in f"{finding.seen}{finding.mend}" for secret in secrets.values() for finding in found)
 
 

@@ -103,6 +103,19 @@ def test_only_a_real_discord_id_becomes_a_mention(subject):
     assert field["value"] == "somebody"
 
 
+EVERYBODY = "@everyone @here <@999> <@&5>"
+
+
+@pytest.mark.parametrize("part", Part)
+@pytest.mark.parametrize(("asked_by", "called"), [("discord:1:300", ["300"]), ("token:ci", []), ("slack:T1:U1", [])])
+def test_further_reply_calls_who_asked_and_nothing_else_calls_anybody(part, asked_by, called):
+    fields = (Field("Asked by", EVERYBODY, asked_by),)
+    payload = render(message(part=part, fields=fields, lines=(EVERYBODY,), code=EVERYBODY, headline=EVERYBODY))
+    expected = called if part in {Part.FAILURE, Part.END} else []
+    assert payload["allowed_mentions"] == {"parse": []} | ({"users": expected} if expected else {})
+    assert payload.get("content") == ("<@300>" if expected else None)
+
+
 def test_log_cannot_close_its_fence_and_keeps_its_end():
     description = render(message(code="```\n@everyone" + "x" * 9_000 + "``` the reason"))["embeds"][0]["description"]
     assert description.endswith(" the reason\n```")
