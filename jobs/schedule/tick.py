@@ -40,7 +40,6 @@ from jobs.submit import JobRequest, accept_within, submit, takes_second_person
 from jobs.view import JobStatus
 
 BATCH = 200
-KEPT = timedelta(days=30)
 LOOK_AGAIN = timedelta(hours=1)
 ACTIVE = (JobStatus.PENDING, JobStatus.RUNNING)
 
@@ -94,7 +93,6 @@ async def _claim(at: datetime) -> int:
     schedules = await due.select_for_update(skip_locked=True)
     turns = {schedule.id: found for schedule in schedules if (found := _turn(schedule, at))}
     if runs := await _fresh(turns, at):
-        await ScheduledRun.filter(planned_at__lt=at - KEPT).exclude(state=CLAIMED).delete()
         await insert_all(runs)
     for schedule in schedules:
         found = turns.get(schedule.id)

@@ -217,14 +217,6 @@ async def test_jitter_moves_each_run_by_a_share_of_its_own_and_never_by_more(pho
     assert min(row.next_run for row in await ScheduledJob.all()) >= plain + DAY
 
 
-async def test_old_runs_are_forgotten(photos, clock):
-    row = await nightly()
-    for _ in range(2):
-        clock.move_to((await ScheduledJob.get(id=row.id)).next_run + 31 * DAY)
-        await tick.tick()
-    assert await ScheduledRun.all().count() == 1
-
-
 async def test_year_of_nights_has_one_run_each_though_the_clock_is_set_twice(photos, clock):
     clock.move_to(datetime(2026, 1, 1, tzinfo=UTC))
     row = await schedules.add(
