@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from bot import wording
 from bot.card import progress_message
+from jobs.channel_test import TEST
 from jobs.digest import DIGEST
 from jobs.events import EVENT_MODELS, BackupOverdue, Event, EventName, HostSilent, ScheduleMissed
 from jobs.types import JOB_TYPES
@@ -41,8 +42,15 @@ class Notice:
     tone: Tone
 
 
+TEST_NOTICE = Notice(
+    "Locutus can reach you here", "This is a test that somebody asked for; it is of no job.", Tone.INFO
+)
+
+
 def notice_of(document: Mapping[str, Any]) -> Notice:
-    """The notice of a delivery's parsed payload, an event or a digest."""
+    """The notice of a delivery's parsed payload, an event, a digest or a test."""
+    if document["type"] == TEST:
+        return TEST_NOTICE
     if document["type"] == DIGEST:
         return _digest(document["data"])
     return _notice(_event(document))

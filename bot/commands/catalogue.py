@@ -4,6 +4,7 @@ from bot.commands import (
     archives,
     confirming,
     deliveries,
+    notifications,
     overdue,
     repositories,
     schedules,
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Command] = {
         *schedules.COMMANDS,
         *overdue.COMMANDS,
         *deliveries.COMMANDS,
+        *notifications.COMMANDS,
     )
 }
 COMMANDS["help"] = help_command(COMMANDS)

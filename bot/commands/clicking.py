@@ -8,6 +8,7 @@ from bot.commands.asking import Answer, Asker
 from bot.commands.carrying_out import carry_out
 from bot.commands.catalogue import COMMANDS
 from bot.commands.grammar import SLASH
+from bot.commands.notifications import TEST
 from bot.question import CONFIRM, DISMISS
 
 BUTTON_COMMANDS: Mapping[str, str] = {
@@ -18,6 +19,7 @@ BUTTON_COMMANDS: Mapping[str, str] = {
     "repository.run": "run",
     CONFIRM: "confirm",
     DISMISS: "dismiss",
+    TEST: "notification test",
 }
 """By the button's action; its value is the command's only word."""
 

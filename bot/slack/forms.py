@@ -10,7 +10,7 @@ from typing import Any
 from bot import wording
 from bot.commands import COMMANDS, Answer, Choice
 from bot.commands.declaration import Command, Flag, FlagType, Values
-from bot.slack.render import Block, button_block, plain
+from bot.slack.render import Block, action_blocks, plain
 from jobs.command_words import Positional, WordType
 
 FORM = "command.form"
@@ -38,8 +38,7 @@ def form(command: Command, values: Values, channel: str | None) -> dict[str, Any
 def told(command: Command, answer: Answer, channel: str | None) -> dict[str, Any]:
     """The modal after it was sent, or clicked in: what came of it, and what can be clicked."""
     blocks: list[Block] = [{"type": "section", "text": plain(answer.text or "Done.", _TEXT_LIMIT)}]
-    if answer.buttons:
-        blocks.append({"type": "actions", "elements": [button_block(button) for button in answer.buttons]})
+    blocks += action_blocks(answer.buttons)
     return {
         "type": "modal",
         "callback_id": FORM,

@@ -10,7 +10,7 @@ from bot import wording
 from bot.card import Button, Message, job_card
 from bot.commands import Answer, Asker
 from bot.commands.lookup import may_see, visible_repositories
-from bot.slack.render import Block, blocks_of, button_block, date, mrkdwn, name, plain
+from bot.slack.render import Block, action_blocks, blocks_of, button_block, date, mrkdwn, name, plain
 from jobs.database.unit import reader
 from jobs.models import Job, Repository
 from jobs.present import view
@@ -35,8 +35,7 @@ def home(cards: Sequence[Message], repositories: Sequence[Repository], said: Ans
 def _home(cards: Sequence[Message], repositories: Sequence[Repository], said: Answer | None) -> Iterator[Block]:
     if said:
         yield {"type": "section", "text": plain(said.text, _LIMIT)}
-        if said.buttons:
-            yield {"type": "actions", "elements": [button_block(button) for button in said.buttons]}
+        yield from action_blocks(said.buttons)
         yield {"type": "divider"}
     yield _header("Running and waiting")
     for card in cards[:JOBS]:

@@ -9,7 +9,7 @@ when Slack would read formatting into them; `verbatim` keeps Slack from making l
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, takewhile
@@ -66,9 +66,7 @@ def render_answer(answer: Answer) -> Content:
     if not answer.buttons:
         return Content(text)
     section = {"type": "section", "text": plain(answer.text, _SECTION_LIMIT)}
-    return Content(
-        text, (section, {"type": "actions", "elements": [button_block(button) for button in answer.buttons]})
-    )
+    return Content(text, (section, *action_blocks(answer.buttons)))
 
 
 def metadata(message: Message) -> dict[str, Any]:
@@ -90,8 +88,7 @@ def blocks_of(message: Message) -> Iterator[Block]:
         yield {"type": "context", "elements": [plain(message.note, _VALUE_LIMIT)]}
     if message.code:
         yield {"type": "section", "text": mrkdwn(_code_block(message.code))}
-    if message.buttons:
-        yield {"type": "actions", "elements": [button_block(button) for button in message.buttons]}
+    yield from action_blocks(message.buttons)
 
 
 def _first_lines(message: Message) -> str:
@@ -107,6 +104,22 @@ def _fact(field: Field) -> str:
     person = _PERSON.fullmatch(field.subject or "")
     value = f"<@{person[1]}>" if person else f"*{name(field.value, _VALUE_LIMIT)}*"
     return f"{name(field.name, _LABEL_LIMIT)} {value}"
+
+
+def action_blocks(buttons: Sequence[Button]) -> Iterator[Block]:
+    """The buttons in order; a block takes an action once, so that the next of its kind begins another."""
+    row: list[Button] = []
+    for button in buttons:
+        if button.action in {each.action for each in row}:
+            yield _actions(row)
+            row = []
+        row.append(button)
+    if row:
+        yield _actions(row)
+
+
+def _actions(buttons: Sequence[Button]) -> Block:
+    return {"type": "actions", "elements": [button_block(button) for button in buttons]}
 
 
 def button_block(button: Button) -> Block:

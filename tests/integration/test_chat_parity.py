@@ -14,7 +14,7 @@ from jobs.database.connection import database
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending
 from jobs.log_store import Position
-from jobs.models import AuditEntry, Confirmation, Job, RoleBinding
+from jobs.models import AuditEntry, Confirmation, Job, NotificationChannel, RoleBinding
 from jobs.queue import open_queue
 from jobs.submit import JobRequest, submit
 from jobs.view import JobStatus
@@ -84,6 +84,10 @@ SCENARIO = [
     (SAY, "deliveries show 1"),
     (SAY, "deliveries replay 1"),
     (SAY, "deliveries replay one"),
+    (SAY, "notification list"),
+    (SAY, "notification test team"),
+    (CLICK, "channel.test", "team"),
+    (SAY, "notification test nobody"),
     (SAY, "repo list"),
     (SAY, "repo add mail /r/mail /home --encryption none"),
     (SAY, "repo add mail mail /home"),
@@ -109,6 +113,8 @@ async def world(name, template, directory, redis_url):
     shutil.copy(template, path)
     async with database(f"sqlite://{path}"), open_queue(redis_url) as queue:
         await repository_row("photos", Path("/r/photos"), [Path("/home")])
+        for channel in ("ops", "team"):
+            await NotificationChannel.create(name=channel, url="sealed", service="json")
         ended, _ = [(await submit(JobRequest("backup", ADMIN, "api", "photos"))).job for _ in range(2)]
         await unit(partial(lifecycle.end, ended.id, ended.attempt, Ending(JobStatus.CANCELLED)))
         await unit(partial(log_store.append, ended.id, Position(), b"<the> reason\n"))

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import json
+import re
+from datetime import timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import pytest
 from apprise.plugins.discord import NotifyDiscord
@@ -32,6 +35,11 @@ def now():
 @pytest.fixture
 async def api(opened_sqlite, aiohttp_client, tmp_path):
     return await started(aiohttp_client, application(opened_sqlite, tmp_path))
+
+
+@pytest.fixture
+async def api_of_both(opened, aiohttp_client, tmp_path):
+    return await started(aiohttp_client, application(opened, tmp_path))
 
 
 @pytest.fixture
@@ -139,7 +147,8 @@ async def test_failed_schedule_is_told_by_its_own_switch(api):
     assert await Delivery.all().count() == 1
 
 
-async def test_channel_that_fails_is_tried_again_and_seen(api, now):
+async def test_channel_that_fails_is_tried_again_and_seen(api_of_both, now):
+    api = api_of_both
     async with HttpService(500, 302) as service:
         await channel(api, f"json://127.0.0.1:{service.port}/{SECRET_PART}")
         await ended()
@@ -156,7 +165,8 @@ async def test_channel_that_fails_is_tried_again_and_seen(api, now):
     assert SECRET_PART not in json.dumps(shown)
 
 
-async def test_digest_tells_a_day_in_one_message(api, service, now):
+async def test_digest_tells_a_day_in_one_message(api_of_both, service, now):
+    api = api_of_both
     await channel(api, f"json://127.0.0.1:{service.port}/", digest_at="07:30", timezone="Europe/Berlin", events=None)
     await api.put("/api/settings", {"notify_on_backup_success": True})
     for status in (JobStatus.FAILED, JobStatus.COMPLETED, JobStatus.FAILED):
@@ -174,7 +184,27 @@ async def test_digest_tells_a_day_in_one_message(api, service, now):
     assert await Delivery.all().count() == 2
 
 
-async def test_monitor_is_pinged_at_start_success_and_failure_with_the_end_of_the_log(api, service, now):
+async def test_quiet_hours_hold_a_message_back_until_they_end(api_of_both, service, now):
+    api, local = api_of_both, now().astimezone(ZoneInfo("Europe/Berlin"))
+    quiet = {f"quiet_{end}": f"{local + timedelta(hours=hours):%H:%M}" for end, hours in (("from", -1), ("until", 2))}
+    await channel(api, f"json://127.0.0.1:{service.port}/quiet", timezone="Europe/Berlin", **quiet)
+    await channel(api, f"json://127.0.0.1:{service.port}/loud", name="loud")
+    await ended()
+    async with delivering(now):
+        await service.messages(1)
+        held = await Delivery.get(held=True)
+        assert timedelta(hours=1, minutes=58) < held.due_at - now() <= timedelta(hours=2)
+        now.moment = held.due_at - timedelta(seconds=1)
+        await ended()
+        await service.messages(2)
+        now.moment = held.due_at
+        told = await service.messages(4)
+    assert sorted(each.path for each in told[:2]) == ["/loud", "/loud"]
+    assert [each.path for each in told[2:]] == ["/quiet", "/quiet"]
+
+
+async def test_monitor_is_pinged_at_start_success_and_failure_with_the_end_of_the_log(api_of_both, service, now):
+    api = api_of_both
     await channel(api, f"ping+http://127.0.0.1:{service.port}/{SECRET_PART}/", repositories=["photos"])
     await ended(JobStatus.COMPLETED)
     await ended()
@@ -195,6 +225,34 @@ async def test_channel_is_tried_out_on_request(api, service):
     assert reply.json == {"delivered": False, "error": "json answered 404."}
     monitor = await channel(api, "ping+https://hc.example.org/x", name="monitor")
     assert (await api.post(f"/api/notification-channels/{monitor['id']}/test")).status == 409
+
+
+async def test_channel_is_tried_out_in_chat_by_a_button(api_of_both, service, now):
+    api = api_of_both
+    await channel(api, f"json://127.0.0.1:{service.port}/{SECRET_PART}", quiet_from="00:00", quiet_until="23:59")
+    await channel(api, "ping+https://hc.example.org/x", name="monitor")
+    listed = (await api.post("/api/console/commands", {"text": "/backup notification list"})).json
+    assert [line.partition(" is told")[0] for line in listed["text"].splitlines()] == ["monitor (ping)", "team (json)"]
+    [button] = listed["buttons"]
+    service.statuses = [500]
+    said = (await api.post("/api/console/clicks", {name: button[name] for name in ("action", "value")})).json
+    command = re.search(r"/backup deliveries show \d+", said["text"]).group()
+
+    async def shown(count):
+        while True:
+            told = (await api.post("/api/console/commands", {"text": command})).json
+            if f"after {count} attempt" in told["text"]:
+                return told
+
+    async with delivering(now):
+        await shown(1)
+        now.advance(seconds=6)
+        last = await shown(2)
+    assert [told.title for told in service.told] == ["Locutus can reach you here"] * 2
+    assert ("is delivered" in last["text"], "json answered 500." in last["code"]) == (True, True)
+    assert SECRET_PART not in json.dumps([listed, said, last])
+    refused = (await api.post("/api/console/commands", {"text": "/backup notification test monitor"})).json
+    assert "can't be tried out" in refused["text"]
 
 
 async def test_channel_is_answered_without_its_url_and_changed_by_field(api):

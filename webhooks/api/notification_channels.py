@@ -11,12 +11,13 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
 from tortoise.exceptions import IntegrityError
 
-from bot.notice import Notice, Tone
+from bot.notice import TEST_NOTICE
 from jobs.access import Role
+from jobs.channel_test import require_testable
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import NotificationChannel
-from jobs.notification_rules import MONITOR, known_switches
+from jobs.notification_rules import known_switches
 from jobs.secrets import SecretUnreadableError, required
 from jobs.types import JOB_TYPES
 from webhooks.api.fields import Body, RepositoryNames
@@ -25,8 +26,6 @@ from webhooks.api.stored_secrets import encrypted
 from webhooks.notifier import UnusableUrlError, check_url, name_of, tell
 from webhooks.resource import Resource
 from webhooks.route import Answer, Call, Plain, Route
-
-TEST = Notice("Locutus can reach you here", "This is a test that somebody asked for; it is of no job.", Tone.INFO)
 
 
 def _switch(text: str) -> str:
@@ -121,10 +120,9 @@ async def alter(call: Call[ChannelChange, None]) -> ChannelAnswer:
 async def send_test(call: Plain) -> Tested:
     """Tell the channel something now, and say whether it was taken."""
     row = await CHANNELS.find(call.id)
-    if row.service == MONITOR:
-        raise ConflictError("A monitor takes every ping for news: it is told of the next job, and can't be tried out.")
+    require_testable(row)
     try:
-        answer = await tell(required(call.context.secrets).decrypt(row.url), TEST)
+        answer = await tell(required(call.context.secrets).decrypt(row.url), TEST_NOTICE)
     except SecretUnreadableError as error:
         raise ConflictError(str(error)) from error
     return Tested(delivered=answer.delivered, error=answer.error)
