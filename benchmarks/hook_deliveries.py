@@ -1,6 +1,9 @@
-"""Signed deliveries a second, and how long each takes: many at once, whose commits are grouped, and one by one."""
+"""Signed deliveries a second, and how long each takes: many at once, whose commits are grouped, and one by one; and
+what is lost or doubled when the process is killed in the middle.
+"""
 
 import asyncio
+import sqlite3
 import statistics
 import time
 from collections.abc import Sequence
@@ -10,9 +13,9 @@ import aiohttp
 
 from benchmarks.running import Running, locutus_up
 from tests.fakes.hook_senders import STANDARD_SECRET, Signed, standard
+from tests.fakes.hook_storm import ACCEPTED, Storm, a_third_repeated
 
 DELIVERIES, ONE_BY_ONE, CLIENTS = 10_000, 500, 32
-ACCEPTED = frozenset({200, 202})
 
 
 async def measure() -> dict[str, Any]:
@@ -20,9 +23,25 @@ async def measure() -> dict[str, Any]:
     async with locutus_up() as running:
         await _prepare(running)
         alone = await _send(running.http, [standard({"n": index}) for index in range(ONE_BY_ONE)], clients=1)
-        distinct = [standard({"n": index}) for index in range(DELIVERIES * 2 // 3)]
-        repeated = distinct[: DELIVERIES - len(distinct)]
-        return {"many_at_once": await _send(running.http, [*distinct, *repeated], CLIENTS), "one_by_one": alone}
+        together = await _send(running.http, a_third_repeated(DELIVERIES), CLIENTS)
+    return {"many_at_once": together, "one_by_one": alone, "killed_in_the_middle": await _killed()}
+
+
+async def _killed() -> dict[str, int]:
+    """As many again, from senders that do not give up, to a `locutus up` that is killed half-way and started again."""
+    storm = Storm(a_third_repeated(DELIVERIES), CLIENTS)
+    async with locutus_up() as running:
+        await _prepare(running)
+
+        async def kill_half_way() -> None:
+            await storm.half_way.wait()
+            await running.kill_and_start()
+
+        await asyncio.gather(kill_half_way(), storm.send(running.http))
+        with sqlite3.connect(running.directory / "data/locutus.db") as database:
+            jobs = [number for (number,) in database.execute("SELECT id FROM jobs")]
+            rows = dict(database.execute("SELECT delivery_id, job_id FROM hook_deliveries"))
+    return storm.outcome(rows, jobs)
 
 
 async def _prepare(running: Running) -> None:

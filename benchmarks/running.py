@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,20 @@ class Running:
 
     directory: Path
     http: aiohttp.ClientSession
-    pid: int
-    """Of the process that is gateway and worker."""
+    process: asyncio.subprocess.Process
+    """Gateway and worker."""
+    again: Callable[[], Awaitable[asyncio.subprocess.Process]]
+    """Starts such a process."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def kill_and_start(self) -> None:
+        """As by `kill -9`, in the middle of whatever it does."""
+        self.process.kill()
+        await self.process.wait()
+        self.process = await self.again()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
         async with self.http.request(method, path, **options) as answer:
@@ -69,13 +81,21 @@ async def locutus_up(command: str = "up", **environment: str) -> AsyncIterator[R
                 sys.executable, "-m", "cli", "migrate", env=given, stderr=log
             )
             await migrating.wait()
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", command, env=given, stderr=log)
+
+    async def start() -> asyncio.subprocess.Process:
+        with (directory / "up.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", command, env=given, stderr=log)
+
+    running = None
+    first = await start()
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
             await _ready(http)
-            yield Running(directory, http, process.pid)
+            running = Running(directory, http, first, start)
+            yield running
     finally:
+        process = running.process if running else first
         process.terminate()
         await process.wait()
         shutil.rmtree(directory)
