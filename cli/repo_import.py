@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 
+from bot import wording
 from cli.api_client import Api, ApiError, api
 from cli.borgmatic.document import ImportRefusedError, files_in, read
 from cli.borgmatic.plan import Here, Plan, Planned, plan_of
@@ -130,7 +131,7 @@ def _lines(planned: Planned) -> Sequence[str]:
         lines.append(f"  without {', '.join(row['exclude_patterns'])}")
     lines.append(f"  archives {row['archive_name_template']}, {_passphrase(row)}")
     if days := row.get("check_interval_days"):
-        lines.append(f"  checked every {days} days")
+        lines.append(f"  checked every {wording.count(days, 'day')}")
     if schedule:
         then = [step for step in ("prune", "compact") if schedule[f"run_{step}_after"]]
         said = f"  schedule {schedule['cron_expression']} {schedule['timezone']}"
