@@ -22,7 +22,7 @@ from jobs.errors import InvalidRequestError, NotFoundError
 from jobs.field_errors import field_name, reason
 from jobs.models import ScheduledJob, ScheduledRun
 from jobs.repositories import Asker as Requester
-from jobs.retention import RULES
+from jobs.retention import RULES, in_words
 from jobs.schedule import schedules
 from jobs.schedule.fields import NewSchedule, ScheduleChange
 from jobs.schedule.request import BACKUP
@@ -66,7 +66,7 @@ async def _add(asker: Asker, values: Values) -> Answer:
     zone = "" if "timezone" in values else " (the setting default_timezone; `--timezone` says another)"
     then = ", ".join(_local(when, row) for when in runs) or "none: it is paused"
     of = place.get("repository") or row.host
-    text = f"Schedule {row.name}: {row.kind} of {of}, {_when(row)}{zone}. Next runs: {then}."
+    text = f"Schedule {row.name}: {row.kind} of {of}{_after(row)}, {_when(row)}{zone}. Next runs: {then}."
     return Answer(text, moments=_moments((row, when) for when in runs))
 
 
@@ -158,7 +158,13 @@ async def _last_runs(ids: Sequence[int]) -> Mapping[int, ScheduledRun]:
 
 def _line(row: ScheduledJob, last: ScheduledRun | None) -> str:
     of = _repository(row) or row.host
-    return f"{row.name}: {row.kind} of {of}, {_when(row)}, {_next(row)}{_became(last, row)}"
+    return f"{row.name}: {row.kind} of {of}{_after(row)}, {_when(row)}, {_next(row)}{_became(last, row)}"
+
+
+def _after(row: ScheduledJob) -> str:
+    """What follows a backup, and what a prune keeps."""
+    pruned = f", then prune keeping {in_words(row.retention)}" if row.run_prune_after else ""
+    return pruned + (", then compact" if row.run_compact_after else "")
 
 
 def _became(run: ScheduledRun | None, row: ScheduledJob) -> str:

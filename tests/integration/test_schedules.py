@@ -241,6 +241,13 @@ async def test_each_reader_in_chat_sees_the_runs_by_their_own_clock(api):
         assert all(" CE" not in text for text in (in_slack, in_discord))
 
 
+async def test_chat_says_what_follows_the_backup_of_a_schedule(api):
+    typed = "schedule add photos every night at 2 --prune keep-daily=7,keep-weekly=4 --compact --timezone UTC"
+    after = "backup of photos, then prune keeping 7 daily, 4 weekly, then compact, `0 2 * * *` UTC"
+    for text in (typed, "schedule list"):
+        assert f"photos-backup: {after}" in (await answer(text, asker())).text
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
