@@ -360,7 +360,8 @@ def _actions(job: JobView) -> Iterator[tuple[str, str, Literal["danger"] | None]
     if not job.status.final and _cancellable(job):
         yield "job.cancel", "Cancel", "danger"
     if job.status is JobStatus.COMPLETED:
-        yield "job.again", "Run again", None
+        if job.kind not in JOB_TYPES or JOB_TYPES[job.kind].command_word:  # nobody makes a repository twice
+            yield "job.again", "Run again", None
     elif job.status.final and job.late_status is not JobStatus.COMPLETED:
         yield "job.retry", "Retry", None
     if job.status is not JobStatus.PENDING:

@@ -28,6 +28,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def with_article(noun: str) -> str:
+    """`a backup`, `an unlock`."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 def duration(seconds: float) -> str:
     """`4 min 12 s`: the two largest units; less than a second is `under 1 s`."""
     rest = int(seconds)

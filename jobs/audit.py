@@ -1,5 +1,8 @@
 """Who asked what from where, and what became of it. Entries are only ever added."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,13 +20,34 @@ SAME_REFUSAL_WITHIN = timedelta(minutes=1)
 """The same refusal again this soon adds nothing, so that somebody who may do nothing can't fill the disk."""
 _ACTION_LIMIT, _TARGET_LIMIT = 63, 255
 
+_channel: ContextVar[str | None] = ContextVar("channel", default=None)
 _log = structlog.get_logger()
+
+
+@contextmanager
+def said_in(channel: str | None) -> Iterator[None]:
+    """Have the entries made inside say in their detail which chat channel it was asked in."""
+    before = _channel.set(channel)
+    try:
+        yield
+    finally:
+        _channel.reset(before)
+
+
+def _where(origin: str) -> dict[str, str]:
+    channel = _channel.get()
+    return {"channel": channel} if channel is not None and channel != origin else {}
 
 
 async def record(principal: Principal, action: str, *, origin: str, target: str | None = None, **detail: Any) -> None:
     """Inside the unit that does it: add an entry for what was asked and accepted. `detail` holds no secret."""
     await AuditEntry.create(
-        subject=principal.subject, action=action, target=target, origin=origin, result=ACCEPTED, detail=detail
+        subject=principal.subject,
+        action=action,
+        target=target,
+        origin=origin,
+        result=ACCEPTED,
+        detail=detail | _where(origin),
     )
 
 
@@ -40,7 +64,7 @@ async def record_refusal(
         target=target[:_TARGET_LIMIT] if target else None,
         origin=origin,
         result=REFUSED,
-        detail={"reason": str(refusal)},
+        detail={"reason": str(refusal)} | _where(origin),
     )
     try:
         await unit(partial(_add_refusal, entry))

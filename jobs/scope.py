@@ -75,7 +75,8 @@ async def at_stake(kind: JobType, parameters: Mapping[str, Any], place: Place) -
     if not names:
         return ("No archive that it could remove is known; the repository may hold some all the same.",)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return (f"It chooses from {len(names)} known archives: {', '.join(names[:NAMED])}{more}.",)
+    known = "one known archive" if len(names) == 1 else f"{len(names)} known archives"
+    return (f"It chooses from {known}: {', '.join(names[:NAMED])}{more}.",)
 
 
 async def _owners(place: Place) -> list[Owner]:

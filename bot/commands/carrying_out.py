@@ -8,7 +8,7 @@ from bot.commands import grammar
 from bot.commands.asking import Answer, Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Command, Values
-from jobs.audit import record_refusal
+from jobs import audit
 from jobs.errors import ForbiddenError, InvalidRequestError, RequestRefusedError
 from jobs.repository_fields import RepositoryName
 
@@ -41,10 +41,12 @@ async def carry_out(command: Command, values: Values, asker: Asker) -> Answer:
 
 async def _guarded(work: Awaitable[Answer], command: Command, values: Values, asker: Asker) -> Answer:
     try:
-        return await work
+        with audit.said_in(asker.channel):
+            return await work
     except ForbiddenError as refusal:
         action = f"command.{command.name.replace(' ', '_')}"
-        await record_refusal(asker.principal, action, refusal, origin=asker.origin, target=_target(values))
+        with audit.said_in(asker.channel):
+            await audit.record_refusal(asker.principal, action, refusal, origin=asker.origin, target=_target(values))
         return Answer(str(refusal), refused=True)
     except RequestRefusedError as refusal:
         return Answer(str(refusal), refused=True)

@@ -37,6 +37,6 @@ def _question(row: Confirmation) -> Answer:
     if state is not ConfirmationState.WAITING:
         return Answer(f"Confirmation {row.id} is {state}; nothing was done. Ask again if it is to be done.")
     who = "Somebody else with the right must confirm" if row.second_person else "Confirm"
-    where = "; the question stands where its thread would be" if row.second_person else ""
-    within = f"{who} within {CONFIRM_WITHIN_MINUTES} minutes, else nothing is done (confirmation {row.id}){where}."
+    where = " They are asked where the job's thread would be." if row.second_person else ""
+    within = f"{who} within {CONFIRM_WITHIN_MINUTES} minutes, else nothing is done (confirmation {row.id}).{where}"
     return Answer("\n".join((*row.plan, within)), buttons=question_buttons(row), confirmation_id=row.id)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
 from bot.commands.lookup import only_host, repository_named
@@ -43,7 +44,7 @@ def starting_command(kind: JobType) -> Command:
     said = {word.name for word in kind.positionals}
     return Command(
         name=str(kind.command_word),
-        summary=f"starts a {kind.words.noun.lower()}",
+        summary=f"starts {wording.with_article(kind.words.noun.lower())}",
         carry_out=partial(_start, kind),
         role=kind.role,
         positionals=kind.positionals,

@@ -8,13 +8,14 @@ from bot.commands.declaration import Command, Values
 from bot.commands.lookup import may_see, repository_named, visible_job, visible_repositories
 from bot.commands.outcome import described
 from bot.commands.overdue import overdue_lines
+from bot.figures import share_done
 from jobs.access import Role
 from jobs.command_words import Positional, WordType
 from jobs.database.unit import reader
 from jobs.key_export import is_due, reminder
 from jobs.log_store import tail
 from jobs.models import Job, Repository
-from jobs.view import JobStatus, Standing
+from jobs.view import JobStatus, Progress, Standing
 from jobs.waiting import standing_of, standings
 
 LIST_LIMIT = 20
@@ -85,11 +86,10 @@ def _repository_line(repository: Repository) -> str:
 
 def _job_line(job: Job, standing: Standing | None = None) -> str:
     line = f"#{job.id} {described(job)}: {job.status}"
-    percent = job.progress.get("progress_percent")
-    if job.status == JobStatus.RUNNING and percent is not None:
-        line += f", {percent:.0f} %"
-        eta_s = job.progress.get("eta_s")
-        line += f", {wording.rough_duration(eta_s)} left" if eta_s is not None else ""
+    progress = Progress.model_validate(job.progress)
+    if job.status == JobStatus.RUNNING and (bar := share_done(progress)):
+        line += f", {bar.caption}"
+        line += f", {wording.rough_duration(progress.eta_s)} left" if progress.eta_s is not None else ""
     line += _situation(job, standing) if standing else ""
     return f"{line}. {job.error_message}" if job.error_message else line
 

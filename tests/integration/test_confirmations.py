@@ -56,8 +56,12 @@ async def test_what_destroys_is_asked_and_the_click_makes_the_job(photos, destro
     job = await Job.get()
     assert confirmed.text == f"Job #{job.id} is queued: backup of photos on test-host."
     assert (job.requested_by, job.origin, job.priority) == (ANNA, "slack", 1)
-    entries = await AuditEntry.all().order_by("id").values_list("action", "subject")
-    assert entries == [("confirmation.ask", ANNA), ("backup.run", ANNA), ("confirmation.confirm", ANNA)]
+    entries = await AuditEntry.all().order_by("id")
+    assert [(each.action, each.subject, each.detail["channel"]) for each in entries] == [
+        ("confirmation.ask", ANNA, "slack:T1:C1"),
+        ("backup.run", ANNA, "slack:T1:C1"),
+        ("confirmation.confirm", ANNA, "slack:T1:C1"),
+    ]
 
 
 async def test_the_same_request_again_finds_the_question_and_then_its_job(photos, destroying):
@@ -169,6 +173,7 @@ async def test_refusals_are_in_the_audit_and_not_twice_a_minute(photos, opened_s
         ("token:ci", "POST /api/backup/run", "api", None),
     ]
     assert "locutus grant slack:T1:U9 operate" in refused[0]["detail"]["reason"]
+    assert [row["detail"].get("channel") for row in refused] == ["slack:T1:C1", None]
     first = (await api.get("/api/audit?limit=1")).json
     assert (await api.get(f"/api/audit?limit=1&cursor={first['next_cursor']}")).json["items"] == refused[1:]
     assert (await viewer.get("/api/audit")).status == 403

@@ -137,6 +137,23 @@ async def test_who_may_only_look_is_told_the_grant_for_that_repository(endpoint,
     assert "`locutus grant slack:T1:U1 operate --repository photos`" in await endpoint.say("run photos")
 
 
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        ({"original_size": 5, "total_size": 10}, "running, ≈ 50 % of the previous archive's 10 B, about 10 s left"),
+        ({"original_size": 11, "total_size": 10}, "running"),  # an estimate that was passed
+        ({"progress_percent": None, "eta_s": None}, "running"),
+    ],
+)
+async def test_status_tells_the_share_done_as_the_thread_does(endpoint, jobs, done, told):
+    await grant("operate")
+    job = (await submit(JobRequest("backup", ADMIN, "api", "photos"))).job
+    await unit(partial(lifecycle.start, job, data_directory_id="d", archive_name="photos-1"))
+    estimate = {"progress_percent": 50.0, "percent_is_estimate": True, "total_from": "previous archive", "eta_s": 10}
+    await Job.filter(id=job.id).update(progress=estimate | done)
+    assert await endpoint.say("status 3") == f"#3 backup of photos on test-host: {told}"
+
+
 @pytest.mark.parametrize("typed", ["RUN photos", "Run photos", "run photos", "run 2"])
 async def test_command_word_in_any_case_and_a_number_for_the_name_start_a_backup(endpoint, jobs, typed):
     await grant("operate")
