@@ -87,6 +87,8 @@ def plan_of(options: Mapping[str, Any], timing: Timing | None, here: Here, host:
     if timing is None or timing.unread:
         why = timing.unread if timing else "no crontab line and no timer was found"
         plan.left.append(("schedule", f"{why}: add one with `locutus schedule add REPO WHEN{_prune_option(options)}`"))
+    for other in timing.others if timing else ():
+        plan.left.append((other, "one time is taken over: add a schedule for this one"))
     return plan
 
 

@@ -4,6 +4,7 @@ crontab(5); systemd.time(7), "Calendar Events"; systemd.timer(5).
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import InvalidRequestError
@@ -21,6 +22,7 @@ SHORTHANDS = {
     "yearly": "0 0 1 1 *",
     "annually": "0 0 1 1 *",
 }
+_OTHER_ACTION = {"prune", "compact", "check", "list", "info", "extract"}
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600, "d": 86_400}
 _CALENDAR = re.compile(
     r"(?:(?P<days>[A-Za-z][A-Za-z.,]*)\s+)?"
@@ -32,13 +34,17 @@ _CALENDAR = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A cron expression, and what else a timer says; `jitter_s` is seconds. `unread` is what can't be said in cron."""
+    """A cron expression, and what else a timer says; `jitter_s` is seconds.
+
+    `unread` is what can't be said in cron, `others` are further lines that have borgmatic run.
+    """
 
     cron: str | None = None
     timezone: str | None = None
     jitter_s: int = 0
     catch_up: str = "none"
     unread: str | None = None
+    others: tuple[str, ...] = ()
 
 
 def read_timing(text: str) -> Timing | None:
@@ -47,34 +53,42 @@ def read_timing(text: str) -> Timing | None:
 
 
 def _crontab(text: str) -> Timing | None:
-    for line in text.splitlines():
-        words = line.split()
-        if line.lstrip().startswith("#") or PROGRAM not in line or len(words) < 2:
-            continue
-        written = words[0] if words[0] in ALIASES else " ".join(words[:5])
-        return _checked(Timing(written), written)
-    return None
+    """Of several lines the first that makes backups; `CRON_TZ` is cronie's, crontab(5)."""
+    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    running = [words for words in lines if len(words) > 1 and PROGRAM in " ".join(words)]
+    if not running:
+        return None
+    words = next((words for words in running if not _OTHER_ACTION.intersection(words)), running[0])
+    zone = re.search(r"^\s*CRON_TZ\s*=\s*[\"']?([\w/+-]+)", text, re.MULTILINE)
+    written = words[0] if words[0] in ALIASES else " ".join(words[:5])
+    others = tuple(" ".join(other) for other in running if other is not words)
+    return _checked(Timing(written, zone[1] if zone else None, others=others), written)
 
 
-def _timer(text: str) -> Timing | None:
-    options = dict(re.findall(r"^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", text, re.MULTILINE))
-    calendar = options.get("OnCalendar")
-    if calendar is None:
-        return Timing(unread="the timer has no OnCalendar=")
-    found = _calendar(calendar)
+def _timer(text: str) -> Timing:
+    said = re.findall(r"^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    calendars = [value for name, value in said if name == "OnCalendar"]
+    return _of_calendars(calendars, dict(said)) if calendars else Timing(unread="the timer has no OnCalendar=")
+
+
+def _of_calendars(calendars: Sequence[str], options: Mapping[str, str]) -> Timing:
+    first, *more = calendars
+    others = tuple(f"OnCalendar={other}" for other in more)
+    found = _calendar(first)
     if found is None:
-        return Timing(unread=f"OnCalendar={calendar} can't be said in cron")
+        return Timing(unread=f"OnCalendar={first} can't be said in cron", others=others)
     cron, zone = found
     persistent = options.get("Persistent", "").lower() in {"true", "yes", "on", "1"}
-    timing = Timing(cron, zone, _seconds(options.get("RandomizedDelaySec", "0")), "one" if persistent else "none")
-    return _checked(timing, f"OnCalendar={calendar}")
+    jitter_s = _seconds(options.get("RandomizedDelaySec", "0"))
+    timing = Timing(cron, zone, jitter_s, "one" if persistent else "none", others=others)
+    return _checked(timing, f"OnCalendar={first}")
 
 
 def _checked(timing: Timing, written: str) -> Timing:
     try:
         parse(timing.cron or "")
     except InvalidRequestError as error:
-        return Timing(unread=f"{written} can't be read: {error.reason}")
+        return Timing(unread=f"{written} can't be read: {error.reason}", others=timing.others)
     return timing
 
 

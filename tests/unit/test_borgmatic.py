@@ -158,6 +158,11 @@ def timer(*lines):
         ("# comment borgmatic\n0 3 * * * root /usr/bin/borgmatic --syslog-verbosity 1", Timing("0 3 * * *")),
         ("MAILTO=x\n@daily borgmatic", Timing("@daily")),
         ("0 3 * * * root something", None),
+        (
+            "CRON_TZ=Asia/Tokyo\n0 5 * * 0 root borgmatic check\n0 3 * * * root borgmatic create\n",
+            Timing("0 3 * * *", "Asia/Tokyo", others=("0 5 * * 0 root borgmatic check",)),
+        ),
+        (timer("OnCalendar=daily", "OnCalendar=12:00"), Timing("0 0 * * *", others=("OnCalendar=12:00",))),
         (timer("OnCalendar=daily", "Persistent=true"), Timing("0 0 * * *", catch_up="one")),
         (timer("OnCalendar=*-*-* 02:30:00", "RandomizedDelaySec=3h"), Timing("30 2 * * *", jitter_s=10800)),
         (timer("OnCalendar=Mon..Fri 03:00"), Timing("0 3 * * mon-fri")),
@@ -177,6 +182,11 @@ def test_time_is_read_from_crontab_or_timer(text, expected):
         assert found is None or found.unread
     else:
         assert found == expected
+
+
+def test_every_further_time_is_said_to_be_left():
+    plan = plan_of(parse(FLAT, "f"), Timing("0 3 * * *", others=("0 5 * * 0 root borgmatic check",)), HERE)
+    assert "add a schedule" in dict(plan.left)["0 5 * * 0 root borgmatic check"]
 
 
 @given(st.text("OnCalendar=Mon..Fri*-/~,:0123 abc\n[Timer]", max_size=80))
