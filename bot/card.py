@@ -270,7 +270,8 @@ def _being_cancelled(job: JobView) -> Iterator[str]:
 def _last_said(job: JobView) -> str | None:
     """What a run found or did in the end; of a cancelled one, what became of the repository's lock."""
     said = job.progress.progress_message
-    return _sentence(said) if said and said != job.error_message else None
+    # A reason that goes on with what does not follow begins with it.
+    return _sentence(said) if said and not (job.error_message or "").startswith(said.rstrip(".")) else None
 
 
 def _waiting(job: JobView, *, with_place: bool) -> str:

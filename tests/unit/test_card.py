@@ -22,6 +22,7 @@ class Words:
 
 
 WORDS = Words()
+LOCKED = Progress(progress_message="The repository is still locked.")
 FIGURES = Progress(
     nfiles=1204,
     original_size=19_300_000_000,
@@ -384,6 +385,15 @@ PROGRESS = {
         """
         – Backup of photos #7 cancelled after 1 min 35 s
         Cancelled by: token ci
+        """,
+    ),
+    "cancelled, with what did not follow": (
+        progress_message(
+            job("cancelled", LOCKED, error_message="The repository is still locked. Prune did not run."), now=NOW
+        ),
+        """
+        – Backup of photos #7 cancelled
+        The repository is still locked. Prune did not run.
         """,
     ),
 }
