@@ -1,15 +1,18 @@
 """What people do in Slack, by whichever way it comes in: commands, clicks, forms, the app's home, carried out.
 
-A command's answer goes back with the acknowledgement, within Slack's three seconds. A click's can't: it is sent after
-the acknowledgement. The thread is the reporter's.
+A command's answer goes back with the acknowledgement, within Slack's three seconds; one that takes longer follows, by
+the `response_url`. A click's can't: it is sent after the acknowledgement. The thread is the reporter's.
+
+https://docs.slack.dev/interactivity/handling-user-interaction
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from slack_bolt.async_app import AsyncAck, AsyncApp
@@ -18,6 +21,7 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
 from bot.commands import Answer, Asker, answer, carry_out, click, complete, read
+from bot.commands.declaration import Command
 from bot.slack import forms
 from bot.slack.home import home_of
 from bot.slack.payloads import Who, form_data, who_commands, who_interacts
@@ -25,16 +29,24 @@ from bot.slack.render import Content, render_answer
 from bot.slack.user_groups import UserGroups
 from jobs.access import chat_principal
 from jobs.command_words import WordType
+from jobs.database.connection import CAUSES
 from jobs.errors import RequestRefusedError
 from jobs.threads import is_first_in
 
+T = TypeVar("T")
+View = Mapping[str, Any]
+
 ORIGIN = "slack"
 COMMAND = "/backup"
+ACKNOWLEDGE_WITHIN_S = 2.0
+"""Of Slack's three seconds, what may pass before something is acknowledged whose answer is not there yet."""
 REPLY_GRACE_S = 0.5
-"""How long a stopping gateway waits for answers to clicks that are on their way."""
+"""How long a stopping gateway waits for answers that are on their way."""
 
 _ANY = re.compile("")
 _FAILED = "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
+_TOO_LATE_FOR_A_FORM = "Write the command with all it needs, or again: it took too long here to show the form for it."
+_WORKING = "This takes a moment. What comes of it is shown here."
 _FOREIGN = "Locutus does not serve this workspace. Whoever runs it can add its id to LOCUTUS_SLACK_TEAMS."
 _MAY_NOT_POST = (
     "Nothing of mine stands here yet. If I may not post here, the thread comes in the repository's channel; "
@@ -77,7 +89,7 @@ class SlackInteractions:
         self._replies = replies
         self._teams = frozenset(teams)
         self._groups = groups
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._bolt = AsyncApp(
             signing_secret="checked before",  # noqa: S106 - bolt wants one, and never checks it
             request_verification_enabled=False,
@@ -115,38 +127,50 @@ class SlackInteractions:
             await ack(f"Locutus does not answer to this command. Write `{COMMAND} help`.")
             return
         who, text = who_commands(command), command.get("text", "")
-        if view := await self._form(who, text):
+        work = await self._begun(self._carried_out(who, lambda asker: self._commanded(who, text, asker)))
+        if not work.done():
             await ack()
-            self._later(lambda replies: replies.open_form(command.get("trigger_id", ""), view))
-            return
-        reply = await self._carried_out(who, lambda asker: answer(text, asker))
-        if reply.job_id is not None and who.private and who.place and await is_first_in(who.place, reply.job_id):
-            reply = replace(reply, text=f"{reply.text}\n{_MAY_NOT_POST}")
-        content = render_answer(reply)
-        if content.blocks:
-            await ack(**content.arguments, response_type="ephemeral")
+            self._later(lambda replies: _answer_late(replies, command, work))
+        elif isinstance(said := work.result(), Answer):
+            content = render_answer(said)
+            await (ack(**content.arguments, response_type="ephemeral") if content.blocks else ack(content.text))
         else:
-            await ack(content.text)
+            await ack()
+            self._later(lambda replies: replies.open_form(command.get("trigger_id", ""), said))
 
-    async def _form(self, who: Who, text: str) -> dict[str, Any] | None:
-        """The form for a command that is too much to type, where the asker may do anything at all here."""
+    async def _commanded(self, who: Who, text: str, asker: Asker) -> Answer | View:
+        """The answer; or the form for a command that is too much to type."""
+        if view := self._form(who, text, asker):
+            return view
+        reply = await answer(text, asker)
+        if reply.job_id is not None and who.private and who.place:
+            with contextlib.suppress(*CAUSES):  # the job is accepted, whatever can be said of its thread
+                if await is_first_in(who.place, reply.job_id):
+                    return replace(reply, text=f"{reply.text}\n{_MAY_NOT_POST}")
+        return reply
+
+    def _form(self, who: Who, text: str, asker: Asker) -> View | None:
+        """None too where the asker may do nothing here at all."""
         try:
             command, values = read(text)
         except RequestRefusedError:
             return None
-        if self._replies is None or not self._serves(who) or not forms.unfinished(command, values):
+        if self._replies is None or not forms.unfinished(command, values):
             return None
-        asker = await self._asker(who)
         return forms.form(command, values, who.channel) if asker.principal.may_anything(asker.channel) else None
 
     async def _on_button(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
         who = who_interacts(body)
-        reply = await self._carried_out(who, lambda asker: click(action["action_id"], action["value"], asker))
-        await ack(render_answer(reply).text)
-        self._later(lambda replies: self._answer_click(replies, body, who, reply))
+        clicked = self._carried_out(who, lambda asker: click(action["action_id"], action["value"], asker))
+        work = await self._begun(clicked)
+        await ack(render_answer(work.result()).text if work.done() else "")
+        self._later(lambda replies: self._answer_click(replies, body, who, work))
 
-    async def _answer_click(self, replies: Replies, body: Mapping[str, Any], who: Who, reply: Answer) -> None:
+    async def _answer_click(
+        self, replies: Replies, body: Mapping[str, Any], who: Who, work: "asyncio.Task[Answer]"
+    ) -> None:
         """In the view that was clicked in; a private question is replaced; else the one who clicked is told, alone."""
+        reply = await work
         content, view = render_answer(reply), body.get("view") or {}
         if view.get("type") == "home":
             await replies.publish_home(who.user, await home_of(await self._asker(who), reply))
@@ -163,8 +187,11 @@ class SlackInteractions:
             await ack()
             return
         values = forms.said_in(command, view.get("state", {}).get("values", {}))
-        reply = await self._carried_out(who, lambda asker: carry_out(command, values, asker))
-        if reply.refused:
+        work = await self._begun(self._carried_out(who, lambda asker: carry_out(command, values, asker)))
+        if not work.done():
+            await ack(response_action="update", view=forms.told(command, Answer(_WORKING), who.channel))
+            self._later(lambda replies: _update_late(replies, view["id"], command, who, work))
+        elif (reply := work.result()).refused:
             await ack(response_action="errors", errors=forms.faults(reply.text, command))
         else:
             await ack(response_action="update", view=forms.told(command, reply, who.channel))
@@ -189,7 +216,13 @@ class SlackInteractions:
     async def _show_home(self, replies: Replies, who: Who) -> None:
         await replies.publish_home(who.user, await home_of(await self._asker(who)))
 
-    async def _carried_out(self, who: Who, work: Callable[[Asker], Awaitable[Answer]]) -> Answer:
+    async def _begun(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Start it, and give it as long as an acknowledgement may take; if no answer can follow that, all it takes."""
+        task = self._owned(asyncio.ensure_future(work))
+        await asyncio.wait({task}, timeout=ACKNOWLEDGE_WITHIN_S if self._replies else None)
+        return task
+
+    async def _carried_out(self, who: Who, work: Callable[[Asker], Awaitable[T]]) -> T | Answer:
         if not self._serves(who):
             _log.warning("slack_team_not_served", team=who.team, enterprise=who.enterprise)
             return Answer(_FOREIGN, refused=True)
@@ -208,11 +241,25 @@ class SlackInteractions:
         return Asker(await chat_principal(who.subject, memberships), ORIGIN, who.place, who.request_key)
 
     def _later(self, work: Callable[[Replies], Coroutine[Any, Any, None]]) -> None:
-        if self._replies is None:
-            return
-        task = asyncio.ensure_future(work(self._replies))
+        if self._replies is not None:
+            self._owned(asyncio.ensure_future(work(self._replies)))
+
+    def _owned(self, task: "asyncio.Task[T]") -> "asyncio.Task[T]":
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _answer_late(replies: Replies, command: Mapping[str, Any], work: "asyncio.Task[Answer | View]") -> None:
+    said = await work
+    content = render_answer(said if isinstance(said, Answer) else Answer(_TOO_LATE_FOR_A_FORM))
+    await replies.respond(str(command.get("response_url")), content, replace=False)
+
+
+async def _update_late(
+    replies: Replies, view_id: str, command: Command, who: Who, work: "asyncio.Task[Answer]"
+) -> None:
+    await replies.update_form(view_id, forms.told(command, await work, who.channel))
 
 
 async def _authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:

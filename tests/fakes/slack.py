@@ -368,10 +368,12 @@ def slash_command(
     team: str = "T1",
     channel: str = "C1",
     trigger_id: str = "13345224609.738474920.8088930838d88f008e0",
+    response_url: str = "http://127.0.0.1:9/commands",
     timestamp: int | None = None,
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of `/backup <text>`; `timestamp` is seconds since 1970, now if not given."""
-    body = urlencode(command_form(text, user=user, team=team, channel=channel, trigger_id=trigger_id)).encode()
+    form = command_form(text, user=user, team=team, channel=channel, trigger_id=trigger_id)
+    body = urlencode({**form, "response_url": response_url}).encode()
     return sign(signing_secret, body, int(time.time()) if timestamp is None else timestamp), body
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
+import bot.slack.interactions
 from bot.commands import COMMANDS, Answer
 from bot.commands.declaration import Command, Flag, FlagType
 from bot.slack.app import PATH, SlackEndpoint
@@ -147,6 +148,44 @@ async def test_menu_offers_the_archives_of_the_repository_that_was_chosen(gatewa
     assert stranger["options"] == []
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """Nothing is done before it is set, which takes longer than Slack waits."""
+    monkeypatch.setattr("bot.slack.interactions.ACKNOWLEDGE_WITHIN_S", 0.05)
+    going_on = asyncio.Event()
+
+    def hold(work):
+        async def late(*arguments):
+            await going_on.wait()
+            return await work(*arguments)
+
+        return late
+
+    for name in ("answer", "click", "carry_out"):
+        monkeypatch.setattr(f"bot.slack.interactions.{name}", hold(getattr(bot.slack.interactions, name)))
+    return going_on
+
+
+async def test_late_answer_to_a_command_follows_its_acknowledgement(gateway, slack, held):
+    assert await gateway.say("run photos", response_url=slack.response_url()) == ""
+    assert await Job.all().count() == 0
+    held.set()
+    await until(lambda: slack.responses)
+    assert [said["text"].partition(" is")[0] for said in slack.responses] == ["Job #1"]
+    assert slack.responses[0]["response_type"] == "ephemeral"
+
+
+async def test_late_answer_to_a_click_and_to_a_form_is_shown_where_they_were_made(gateway, slack, held, form):
+    view_id = next(iter(slack.views))
+    shown = await gateway.interact(submitted({**form, "id": view_id}, {}))
+    assert shown["response_action"] == "update"
+    click = action_payload("repository.run", "photos", view=HOME)
+    assert await gateway.interact(click) == ""
+    held.set()
+    await until(lambda: "#1 pending" in json.dumps(slack.homes.get("U1")))
+    await until(lambda: "/backup restore REPO ARCHIVE" in json.dumps(slack.views[view_id]))
+
+
 async def test_home_shows_what_runs_and_its_buttons_work(gateway, slack):
     opened = {
         "type": "event_callback", "team_id": "T1", "event": {"type": "app_home_opened", "user": "U1", "tab": "home"},
@@ -191,6 +230,45 @@ async def test_roles_of_a_user_group_count_for_its_members(gateway, slack):
     assert "Job #1 is queued" in await gateway.say("run photos", user="U7")
     assert "locutus grant slack:T1:U8 operate" in await gateway.say("run photos", user="U8")
     assert len(slack.called("usergroups.users.list")) == 1
+
+
+async def test_who_leaves_a_group_or_whose_group_is_gone_loses_its_role_within_minutes(opened_sqlite, slack):
+    await RoleBinding.create(subject="slack:T1:usergroup:S1", role="administer")
+    slack.groups["S1"] = ["U7"]
+    at_s = 0.0
+    groups = UserGroups(SlackReplies(slack.token, slack.base_url).members, lambda: at_s)
+    assert await groups.subjects_of("T1", "U7") == ["slack:T1:usergroup:S1"]
+    slack.groups["S1"] = ["U8"]
+    at_s = 301
+    assert await groups.subjects_of("T1", "U7") == []
+    assert await groups.subjects_of("T1", "U8") == ["slack:T1:usergroup:S1"]
+    del slack.groups["S1"]
+    for at_s in (301 + 200, 301 + 301):  # noqa: B007 - the clock
+        await groups.subjects_of("T1", "U8")
+    assert await groups.subjects_of("T1", "U8") == []
+    assert len(slack.called("usergroups.users.list")) == 4
+    await groups.close()
+
+
+async def test_members_are_read_anew_before_anybody_has_to_wait_for_them(opened_sqlite):
+    await RoleBinding.create(subject="slack:T1:usergroup:S1", role="operate")
+    at_s, asked, answered = 0.0, [], asyncio.Event()
+    answered.set()
+
+    async def read_members(group_id):
+        asked.append(at_s)
+        await answered.wait()
+        return frozenset({"U7"})
+
+    groups = UserGroups(read_members, lambda: at_s)
+    for at_s in (0, 149, 151):  # noqa: B007 - the clock
+        assert await groups.subjects_of("T1", "U7") == ["slack:T1:usergroup:S1"]
+    await until(lambda: asked == [0, 151])
+    answered.clear()
+    at_s = 302
+    assert await groups.subjects_of("T1", "U7") == ["slack:T1:usergroup:S1"]
+    await until(lambda: asked == [0, 151, 302])
+    await groups.close()
 
 
 async def test_group_whose_members_can_not_be_read_opens_nothing(gateway, slack):
