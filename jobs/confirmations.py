@@ -14,7 +14,9 @@ from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, ForbiddenError, NotFoundError
 from jobs.models import Confirmation, HookDelivery, Job
-from jobs.submit import JobRequest, accept_within, require_acceptable
+from jobs.place import find_place, said_of
+from jobs.submit import JobRequest, accept_within, require_acceptable, takes_second_person
+from jobs.types import job_type
 
 
 class ConfirmationState(StrEnum):
@@ -49,16 +51,17 @@ async def confirm(number: int, principal: Principal, *, origin: str, asked_in: s
     """Say yes, and return the job that comes, or came, of it.
 
     Raises `NotFoundError`, `ForbiddenError` for who may not ask for it, or not alone, `ConflictError` when it was
-    dismissed or has expired, and whatever `jobs.submit` refuses by now.
+    dismissed, has expired, or the repository is not what it was, and whatever `jobs.submit` refuses by now.
     """
     row = await find(number)
     request = _request(row, principal, asked_in)
     await require_acceptable(request)
-    if row.second_person and row.asked_by == principal.subject:
-        raise ForbiddenError(f"Confirmation {number} takes a second person: somebody else with the right must confirm.")
     if state_of(row) is ConfirmationState.CONFIRMED:
         return await Job.get(id=row.job_id)
     _require_waiting(row)
+    # The setting may have come after the question.
+    if row.asked_by == principal.subject and (row.second_person or await takes_second_person(request)):
+        raise ForbiddenError(f"Confirmation {number} takes a second person: somebody else with the right must confirm.")
     try:
         return await unit(partial(_confirm, row, request, origin))
     except DecidedMeanwhileError:
@@ -102,10 +105,18 @@ def _request(row: Confirmation, principal: Principal, asked_in: str | None) -> J
 async def _confirm(row: Confirmation, request: JobRequest, origin: str) -> Job:
     await _decide(row, ConfirmationState.CONFIRMED, request.principal)
     job = await accept_within(request)
+    await _require_as_asked(row, request)
     await Confirmation.filter(id=row.id).update(job_id=job.id)
     await HookDelivery.filter(confirmation_id=row.id).update(job_id=job.id)
     await _record(row, "confirm", request.principal, origin, job_id=job.id)
     return job
+
+
+async def _require_as_asked(row: Confirmation, request: JobRequest) -> None:
+    """What it works on is still what the question told of. To be called once the job's row holds the repository's."""
+    place = await find_place(job_type(request.kind), request.repository, request.host, request.schedule)
+    if row.request.get("place") != said_of(place):
+        raise ConflictError(f"The repository {row.repository_name} was changed since. Ask again.")
 
 
 async def _dismiss(row: Confirmation, principal: Principal, origin: str) -> None:

@@ -20,6 +20,19 @@ class Place:
     repository_name: str | None = None
 
 
+def said_of(place: Place) -> dict[str, str | int | None]:
+    """What a question about a place is about, to be kept with it: a name may mean another repository by the time of the
+    yes.
+    """
+    target = place.target
+    return {
+        "repository_id": place.repository_id,
+        "host": place.host,
+        "location": target.location,
+        "archive_glob": target.archive_glob,
+    }
+
+
 async def find_place(kind: JobType, repository: str | None, host: str | None, schedule: str = "") -> Place:
     """Where a job of this kind works, by the repository's name or id, or the host; raises a `RequestRefusedError`."""
     if not kind.needs_repository:

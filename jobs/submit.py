@@ -21,7 +21,7 @@ from jobs.job_type import FollowUp, Policy
 from jobs.lifecycle import NewJob
 from jobs.models import Confirmation, Job, Repository
 from jobs.parameters import checked
-from jobs.place import Place, find_place, find_repository, number_of, schedule_of, with_archive
+from jobs.place import Place, find_place, find_repository, number_of, said_of, schedule_of, with_archive
 from jobs.present import PRIORITIES
 from jobs.runtime_settings import RuntimeSettings
 from jobs.scope import at_stake, removes_from, require_own_archives
@@ -321,7 +321,9 @@ async def _ask(request: JobRequest, new: NewJob, *, second_person: bool) -> Conf
         kind=new.kind,
         repository_name=new.repository_name,
         host=new.host,
-        request=said | {"parameters": dict(new.parameters), "then": [asdict(step) for step in request.then]},
+        request=said
+        | {"parameters": dict(new.parameters), "then": [asdict(step) for step in request.then]}
+        | {"place": said_of(place)},
         plan=await _plan(new, place),
         asked_by=new.requested_by,
         origin=request.origin,

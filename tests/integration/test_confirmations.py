@@ -12,7 +12,7 @@ from jobs import confirmations
 from jobs.access import Role, chat_principal, everywhere
 from jobs.clock import now
 from jobs.errors import ConflictError
-from jobs.models import AuditEntry, Confirmation, Job, RoleBinding, Setting
+from jobs.models import AuditEntry, Confirmation, Job, Repository, RoleBinding, Setting
 from jobs.submit import JobRequest, SecondPersonNeededError, submit
 from jobs.types.backup import Backup
 from tests.fakes.gateway import application, started
@@ -90,6 +90,31 @@ async def test_dismissed_and_expired_are_said_and_make_nothing(photos, destroyin
     assert "has expired, and nothing was done" in (await click("request.confirm", "2", await asker())).text
     assert "had expired" in (await click("request.dismiss", "2", await asker())).text
     assert await Job.all().count() == 0
+
+
+MOVED = {"location": "/r/other", "lane": "other"}
+
+
+@pytest.mark.parametrize("change", [MOVED, {"host": "nas"}, {"archive_glob": "*"}, "made anew elsewhere"])
+async def test_yes_to_what_is_another_repository_by_now_makes_nothing(photos, destroying, change):
+    await answer("run photos", await asker())
+    if isinstance(change, dict):
+        await Repository.filter(name="photos").update(**change)
+    else:
+        await Repository.filter(name="photos").delete()
+        await repository_row("photos", Path("/r/other"), [Path("/home")])
+    confirmed = await click("request.confirm", "1", await asker(key="t2"))
+    assert confirmed.text == "The repository photos was changed since. Ask again."
+    assert (await Job.all().count(), (await Confirmation.get()).state) == (0, "waiting")
+
+
+async def test_second_person_asked_for_since_is_needed(photos, destroying):
+    await answer("run photos", await asker())
+    await Setting.create(name="two_person", value=json.dumps(["backup"]))
+    assert "takes a second person" in (await click("request.confirm", "1", await asker(key="t2"))).text
+    assert (await click("request.confirm", "1", await asker(BEN, "t3"))).job_id == 1
+    # The click that comes once more is told of the job, whoever makes it.
+    assert (await click("request.confirm", "1", await asker(key="t4"))).job_id == 1
 
 
 async def test_confirmed_can_not_be_dismissed_any_more(photos, destroying):
