@@ -8,7 +8,7 @@ import typer
 from cli.api_client import Api, api
 from cli.jobs import parameter
 from cli.listing import say_list
-from cli.named import named
+from cli.named import named, place_field
 from cli.output import NOTHING, AsJson, command, note, say, say_json
 from cli.subscription import read_secret
 from jobs.settings import load_settings
@@ -26,7 +26,7 @@ SecretFile = Annotated[Path | None, typer.Option(help="A file with the secret; e
 async def add(  # noqa: PLR0913 - one argument an option
     name: Name,
     repository: Annotated[
-        str | None, typer.Argument(metavar="[REPO]", help="What it works on; not for a host.")
+        str | None, typer.Argument(metavar="[REPO]", help="What it works on; for package_install the host.")
     ] = None,
     *,
     scheme: Annotated[str, typer.Option(help="standard, github, gitlab or gitea.")] = "standard",
@@ -35,6 +35,8 @@ async def add(  # noqa: PLR0913 - one argument an option
     mapping: Annotated[
         list[str] | None, typer.Option("--map", metavar="NAME=/POINTER", help="A parameter from the payload.")
     ] = None,
+    template: Annotated[str | None, typer.Option(metavar="NAME", help="Parameters that were given a name.")] = None,
+    then: Annotated[list[str] | None, typer.Option(metavar="KIND", help="What follows; repeat for more.")] = None,
     when: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=VALUE", help="A condition; event=push, or a field, or /POINTER.")
     ] = None,
@@ -51,8 +53,8 @@ async def add(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Add a hook. A secret that is made here is printed this once."""
     action = {
-        "kind": kind, "repository": repository, "parameters": dict(map(parameter, parameters or [])),
-        "mapping": dict(map(_pair, mapping or [])),
+        "kind": kind, place_field(kind): repository, "parameters": dict(map(parameter, parameters or [])),
+        "mapping": dict(map(_pair, mapping or [])), "template": template, "then": then or [],
     }  # fmt: skip
     body = {
         "name": name, "scheme": scheme, "secret": read_secret(secret_file), "action": action,

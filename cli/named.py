@@ -3,6 +3,7 @@
 from typing import Any
 
 from cli.api_client import Api, ApiError
+from jobs.types import JOB_TYPES
 
 
 async def named(client: Api, path: str, name: str, *, noun: str, group: str) -> dict[str, Any]:
@@ -11,3 +12,8 @@ async def named(client: Api, path: str, name: str, *, noun: str, group: str) -> 
     if found is None:
         raise ApiError(f"There is no {noun} {name}. `locutus {group} list` shows those there are.")
     return dict(found)
+
+
+def place_field(kind: str) -> str:
+    """What REPO names for a kind of job, the field of its request; of kinds that are not known here a repository."""
+    return "host" if kind in JOB_TYPES and not JOB_TYPES[kind].needs_repository else "repository"

@@ -8,7 +8,8 @@ import typer
 from cli.api_client import Api, api
 from cli.listing import say_list
 from cli.named import named
-from cli.output import NOTHING, AsJson, command, fail, say, say_json
+from cli.output import AsJson, command, fail, say, say_json
+from jobs.notification_rules import told_of
 from jobs.settings import load_settings
 
 PATH = "/api/notification-channels"
@@ -83,6 +84,6 @@ async def _number(client: Api, name: str) -> int:
 
 
 def _row(one: dict[str, Any]) -> list[str]:
-    events = "as the settings say" if one["events"] is None else ", ".join(one["events"])
     repositories = "all" if one["repositories"] is None else ", ".join(one["repositories"])
-    return [one["name"], one["service"], events or NOTHING, repositories, "on" if one["enabled"] else "off"]
+    told = told_of(one["service"], one["events"])
+    return [one["name"], one["service"], told, repositories, "on" if one["enabled"] else "off"]

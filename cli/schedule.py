@@ -10,10 +10,10 @@ from bot.commands.schedules import retention
 from cli.api_client import Api, ApiError, api
 from cli.jobs import parameter
 from cli.listing import say_list
+from cli.named import place_field
 from cli.output import NOTHING, AsJson, command, moment, say, say_json, table
 from jobs.errors import InvalidRequestError
 from jobs.settings import load_settings
-from jobs.types import JOB_TYPES
 
 PATH = "/api/scheduled-jobs"
 RUNS_SHOWN = 5
@@ -45,7 +45,7 @@ async def add(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Add a schedule, and say when it runs next."""
     said = {
-        _place(kind): repository, "cron_expression": when, "name": name, "timezone": timezone, "kind": kind,
+        place_field(kind): repository, "cron_expression": when, "name": name, "timezone": timezone, "kind": kind,
         "parameters": dict(map(parameter, parameters or [])), "archive_name_template": archive_name,
         "run_prune_after": bool(prune), "run_compact_after": compact, "catch_up": catch_up, "overlap": overlap,
         "jitter": jitter, "priority": priority, "channel": channel, **_rules(prune or []),
@@ -133,11 +133,6 @@ async def _named(client: Api, name: str) -> dict[str, Any]:
         if name in {row["name"], str(row["id"])}:
             return dict(row)
     raise ApiError(f"There is no schedule {name}. `locutus schedule list` shows those there are.")
-
-
-def _place(kind: str) -> str:
-    """What REPO names; of kinds that are not known here it is a repository."""
-    return "host" if kind in JOB_TYPES and not JOB_TYPES[kind].needs_repository else "repository"
 
 
 def _rules(prune: list[str]) -> dict[str, int]:

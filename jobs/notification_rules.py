@@ -36,6 +36,13 @@ def known_switches(kinds: Collection[str]) -> frozenset[str]:
     return frozenset({*of_jobs, *_OTHERS.values(), *EVENT_NAMES})
 
 
+def told_of(service: str, events: Collection[str] | None) -> str:
+    """What a channel is told of, in words: its own switches, or what holds where it names none."""
+    if events is not None:
+        return ", ".join(events) or "nothing"
+    return "every backup" if service == MONITOR else "what the settings say"
+
+
 def is_wanted(name: EventName, switches: Collection[str], wanted: Collection[str]) -> bool:
     """Whether one of the switches, or the event itself, is among what is wanted."""
     return name in wanted or any(switch in wanted for switch in switches)

@@ -39,13 +39,17 @@ def read_query(request: web.Request, model: type[M]) -> M:
 
 
 async def read_raw(request: web.Request) -> bytes:
-    """The body as it came; raises a 408 problem for one that takes longer than 10 s, 413 for one that is too large."""
+    """The body as it came; raises a 408 problem for one that takes longer than 10 s, 413 for one that is too large, 400
+    for a client that hung up before its end.
+    """
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError as error:
         detail = f"The body took longer than {BODY_TIMEOUT_S:g} s."
         raise HttpProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
+    except ConnectionError as error:
+        raise HttpProblemError(HTTPStatus.BAD_REQUEST, "The client hung up before the end of the body.") from error
 
 
 def from_body(raw: bytes) -> Any:

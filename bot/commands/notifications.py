@@ -8,7 +8,7 @@ from jobs.access import Role
 from jobs.command_words import Positional
 from jobs.database.unit import reader
 from jobs.models import NotificationChannel
-from jobs.notification_rules import MONITOR
+from jobs.notification_rules import MONITOR, told_of
 
 TEST = "channel.test"
 LIST_LIMIT = 20
@@ -37,9 +37,9 @@ async def _test(asker: Asker, values: Values) -> Answer:
 
 
 def _line(row: NotificationChannel) -> str:
-    events = "as the settings say" if row.events is None else ", ".join(row.events) or "nothing"
     repositories = "" if row.repositories is None else f", of {', '.join(row.repositories) or 'no repository'}"
-    return f"{row.name} ({row.service}) is told {events}{repositories}{'' if row.enabled else '; it is switched off'}."
+    off = "" if row.enabled else "; it is switched off"
+    return f"{row.name} ({row.service}) is told {told_of(row.service, row.events)}{repositories}{off}."
 
 
 COMMANDS = (

@@ -31,6 +31,14 @@ def test_hook_is_added_listed_rotated_paused_and_removed(locutus):
     assert locutus("hook", "list") == ""
 
 
+def test_hook_starts_a_chain_or_a_job_on_a_host(locutus):
+    locutus("hook", "add", "deploy", "photos", "--then", "compact")
+    locutus("hook", "add", "tools", "nas", "--kind", "package_install", "--set", "package=sl")
+    tools, deploy = (row["action"] for row in json.loads(locutus("hook", "list", "--json"))["items"])
+    assert [step["kind"] for step in deploy["then"]] == ["compact"]
+    assert (tools["kind"], tools["host"], tools["parameters"]) == ("package_install", "nas", {"package": "sl"})
+
+
 def test_notification_channel_is_added_from_stdin_tested_and_removed(locutus):
     url = "json://127.0.0.1:9/T0PSECRET"
     said = locutus(
@@ -40,6 +48,8 @@ def test_notification_channel_is_added_from_stdin_tested_and_removed(locutus):
     [row] = json.loads(locutus("notification", "list", "--json"))["items"]
     assert (row["service"], row["quiet_until"], "T0PSECRET" in json.dumps(row)) == ("json", "06:00", False)
     assert "could not be told" in locutus("notification", "test", "team", status=1)
+    locutus("notification", "add", "monitor", typed="ping+https://hc.example.org/x\n")
+    assert "every backup" in locutus("notification", "list")
     locutus("notification", "remove", "team")
 
 

@@ -312,6 +312,19 @@ async def test_body_beyond_the_limit_is_refused(api):
     assert await Job.all().count() == 0
 
 
+async def test_sender_that_hangs_up_is_no_error_of_ours(api, capsys):
+    await hook(api, "github")
+    capsys.readouterr()
+    server = api.client.server
+    _, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(b"POST /hooks/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await send(api, github())).status == 202
+    assert "request_failed" not in capsys.readouterr().err
+
+
 async def test_removed_repository_is_said_and_a_renamed_one_followed(api):
     await hook(api)
     await api.put("/api/repositories/photos", {"name": "pictures"})
