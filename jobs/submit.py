@@ -60,6 +60,8 @@ class JobRequest:
     """The named set of parameters that those given are laid over."""
     then: Sequence[FollowUp] = ()
     """What its success is to be followed by, beside what the parameters ask for."""
+    join_retry: bool = False
+    """Whether a retry of the same job that has not ended is meant, where there is one: a button is clicked twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ async def submit_or_ask(request: JobRequest, *, interactive: bool = True) -> Acc
 
 async def _accepted(request: JobRequest, new: NewJob, settings: RuntimeSettings) -> Accepted:
     try:
-        return Accepted(await unit(partial(_accept, request, new, settings)), created=True)
+        job = await unit(partial(_accept, request, new, settings))
+        return Accepted(job, created=job.request_key == new.request_key)
     except IntegrityError:
         if first := await _first_job(request):
             return Accepted(first, created=False)
@@ -350,7 +353,15 @@ async def _require_possible(step: FollowUp, request: JobRequest, place: Place, p
     await require_own_archives(kind, step.parameters, place)
 
 
+async def _unfinished_retry(new: NewJob) -> Job | None:
+    """The retry of the same job that goes on; locked, so that of two clicks at once one comes first (PostgreSQL)."""
+    await Job.filter(id=new.retry_of).select_for_update().first()
+    return await Job.filter(retry_of=new.retry_of, completed_at__isnull=True).order_by("id").first()
+
+
 async def _accept(request: JobRequest, new: NewJob, settings: RuntimeSettings) -> Job:
+    if request.join_retry and (going_on := await _unfinished_retry(new)):
+        return going_on
     await hourly_limit.keep(new, settings.policy)
     job = await lifecycle.create(new)
     # The new row's foreign key holds the repository's as it is (PostgreSQL): a change came before this look, or waits.

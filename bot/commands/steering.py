@@ -1,5 +1,7 @@
 """The commands for a job that there is: end it, run it again."""
 
+from dataclasses import replace
+
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
 from bot.commands.lookup import visible_job
@@ -26,7 +28,7 @@ async def _cancel(asker: Asker, values: Values) -> Answer:
 
 async def _retry(asker: Asker, values: Values) -> Answer:
     job = await visible_job(asker, values["job"])
-    return await told(await submit_or_ask(await retry_request(job.id, job_request(asker))))
+    return await told(await submit_or_ask(await retry_request(job.id, replace(job_request(asker), join_retry=True))))
 
 
 COMMANDS = (

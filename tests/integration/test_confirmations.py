@@ -3,18 +3,22 @@
 import asyncio
 import json
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bot.commands import Asker, answer, click
-from jobs import confirmations
+from jobs import confirmations, lifecycle
 from jobs.access import Role, chat_principal, everywhere
 from jobs.clock import now
+from jobs.database.unit import unit
 from jobs.errors import ConflictError
+from jobs.lifecycle import Ending
 from jobs.models import AuditEntry, Confirmation, Job, Repository, RoleBinding, Setting
 from jobs.submit import JobRequest, SecondPersonNeededError, submit
 from jobs.types.backup import Backup
+from jobs.view import JobStatus
 from tests.fakes.gateway import application, started
 from tests.fakes.instance import repository_row
 
@@ -22,11 +26,21 @@ ANNA, BEN = "slack:T1:U1", "slack:T1:U2"
 ADMIN = everywhere("token:admin", Role.ADMINISTER)
 
 
-@pytest.fixture
-async def photos(opened_sqlite):
+async def add_photos():
     await repository_row("photos", Path("/r/photos"), [Path("/home")])
     for subject in (ANNA, BEN):
         await RoleBinding.create(subject=subject, role="operate")
+
+
+@pytest.fixture
+async def photos(opened_sqlite):
+    await add_photos()
+
+
+@pytest.fixture
+async def photos_anywhere(opened):
+    """The same on both engines."""
+    await add_photos()
 
 
 @pytest.fixture
@@ -78,6 +92,17 @@ async def test_second_click_is_harmless_however_close(photos, destroying):
     told = await asyncio.gather(*(click("request.confirm", "1", each) for each in clicks))
     assert {each.text for each in told} == {"Job #1 is queued: backup of photos on test-host."}
     assert await Job.all().count() == 1
+
+
+async def test_retry_that_is_clicked_again_while_it_goes_on_is_one_however_close(opened, photos_anywhere):
+    first = (await submit(JobRequest("backup", ADMIN, "api", "photos"))).job
+    await unit(partial(lifecycle.end, first.id, first.attempt, Ending(JobStatus.CANCELLED)))
+    clicks = [await asker(subject, f"t{number}") for number, subject in enumerate((ANNA, BEN, ANNA, BEN))]
+    told = await asyncio.gather(*(click("job.retry", "1", each) for each in clicks))
+    assert {each.job_id for each in told} == {2}
+    assert await Job.all().count() == 2
+    await unit(partial(lifecycle.end, 2, 1, Ending(JobStatus.CANCELLED)))
+    assert (await click("job.retry", "1", await asker(key="t9"))).job_id == 3
 
 
 async def test_dismissed_and_expired_are_said_and_make_nothing(photos, destroying):
