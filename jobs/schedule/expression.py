@@ -26,15 +26,21 @@ ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _PARTS = (
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31, or L for the last"),
-    ("month", "1 to 12, or jan to dec"),
-    ("day of the week", "0 to 7, or sun to sat"),
+    ("minute", "0 to 59", 60),
+    ("hour", "0 to 23", 24),
+    ("day of the month", "1 to 31, or L for the last", 31),
+    ("month", "1 to 12, or jan to dec", 12),
+    ("day of the week", "0 to 7, or sun to sat", 7),
 )
-_WORDS = {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "l"} | {
-    "sun", "mon", "tue", "wed", "thu", "fri", "sat"
-}  # fmt: skip
+"""Each field's name, what it takes, and how many values it has, which is the greatest step."""
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NUMBERS = {
+    **{name: number for number, name in enumerate(_MONTHS, start=1)},
+    **{name: number for number, name in enumerate(_DAYS)},
+}
+_WORDS = {*_NUMBERS, "l"}
+_RANGE = re.compile(r"(?P<first>[a-z]+|[0-9]+)-(?P<last>[a-z]+|[0-9]+)(?:/[1-9][0-9]*)?")
 # A year in the past, so that the days of every month and the leap years of half a century lie ahead.
 _LONG_AGO = datetime(2000, 1, 1)  # noqa: DTZ001 - a wall clock's time, of no zone
 
@@ -62,7 +68,7 @@ def parse(text: str) -> CronExpression:
     words = _fields(text)
     for word, part in zip(words, _PARTS, strict=True):
         _check(word, *part)
-    expression = " ".join(words)
+    expression = " ".join(map(_without_single_ranges, words))
     try:
         hours = croniter.expand(expression)[0][1]
         croniter(expression, _LONG_AGO).get_next()
@@ -85,9 +91,9 @@ def _fields(text: str) -> list[str]:
     return words
 
 
-def _check(word: str, part: str, span: str) -> None:
+def _check(word: str, part: str, span: str, greatest_step: int) -> None:
     """One field, with all others open."""
-    position = [name for name, _ in _PARTS].index(part)
+    position = [name for name, _, _ in _PARTS].index(part)
     alone = " ".join(word if number == position else "*" for number in range(len(_PARTS)))
     refusal = InvalidRequestError(
         FIELD, f"{word!r} is no {part}: it takes {span}, as numbers, lists, ranges and steps."
@@ -98,3 +104,19 @@ def _check(word: str, part: str, span: str) -> None:
         croniter.expand(alone)
     except CroniterError as error:
         raise refusal from error
+    if any(int(step) > greatest_step for step in re.findall("/([0-9]+)", word)):
+        raise InvalidRequestError(FIELD, f"{word!r} is no {part}: its step is at most {greatest_step}.")
+
+
+def _without_single_ranges(word: str) -> str:
+    """The field with `21-21` as `21`: croniter takes a range of one value for the whole field."""
+    return ",".join(_single(item) for item in word.split(","))
+
+
+def _single(item: str) -> str:
+    found = _RANGE.fullmatch(item)
+    return found["first"] if found and _number(found["first"]) == _number(found["last"]) else item
+
+
+def _number(written: str) -> int | None:
+    return int(written) if written.isdecimal() else _NUMBERS.get(written)

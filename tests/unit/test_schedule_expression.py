@@ -4,6 +4,7 @@ from contextlib import suppress
 from datetime import datetime
 
 import pytest
+from croniter import croniter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,11 @@ START = datetime(2026, 1, 1)  # noqa: DTZ001 - a wall clock's time
         ("0 0 * 13 *", "'13' is no month"),
         ("0 0 * * 8", "'8' is no day of the week"),
         ("*/0 * * * *", "is no minute"),
+        ("*/61 * * * *", "'*/61' is no minute: its step is at most 60"),
+        ("0 1,4-20/25 * * *", "'1,4-20/25' is no hour: its step is at most 24"),
+        ("0 0 */40 * *", "'*/40' is no day of the month: its step is at most 31"),
+        ("0 0 * */13 *", "is no month: its step is at most 12"),
+        ("0 0 * * */8", "is no day of the week: its step is at most 7"),
         ("1,2,,3 * * * *", "is no minute"),
         ("H * * * *", "is no minute"),
         ("r * * * *", "is no minute"),
@@ -103,6 +109,34 @@ def test_phrase_means_what_it_says(phrase, cron):
 )
 def test_every_hour_is_told_from_hours_of_the_day(cron, every_hour):
     assert parse(cron).every_hour is every_hour
+
+
+@pytest.mark.parametrize(
+    ("cron", "meant"),
+    [
+        ("0 2 1-1 * *", "0 2 1 * *"),
+        ("0 21-21 * * *", "0 21 * * *"),
+        ("05-5,7 * * * *", "05,7 * * * *"),
+        ("1-1/15 * * * *", "1 * * * *"),
+        ("0 2 * jan-1 mon-mon", "0 2 * jan mon"),
+        ("0 0 * * 0-7", "0 0 * * 0-7"),
+    ],
+)
+def test_range_of_one_value_is_that_value(cron, meant):
+    assert parse(cron).text == meant
+
+
+@given(data=st.data(), position=st.integers(0, 4))
+def test_field_names_the_values_that_crontab_says(data, position):
+    least, greatest = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))[position]
+    value = st.integers(least, greatest)
+    item = st.tuples(st.tuples(value, value).map(sorted), st.integers(1, greatest - least + 1))
+    items = data.draw(st.lists(item, min_size=1, max_size=3))
+    word = ",".join(f"{first}-{last}/{step}" for (first, last), step in items)
+    expression = parse(" ".join(word if number == position else "*" for number in range(5)))
+    named = {each for (first, last), step in items for each in range(first, last + 1, step)}
+    expanded = croniter.expand(expression.text)[0][position]
+    assert set(range(least, greatest + 1) if expanded == ["*"] else expanded) == named
 
 
 @given(st.text("every nightdaymonthlyat 0123456789:*/-,#LHR@", max_size=40))
