@@ -7,7 +7,7 @@ from jobs.errors import InvalidRequestError
 from jobs.job_type import FollowUp, JobType
 from jobs.models import Job
 from jobs.parameters import checked
-from jobs.types import job_type
+from jobs.types import JOB_TYPES, job_type
 from jobs.view import JobStatus
 
 LONGEST = 8
@@ -28,6 +28,16 @@ def steps(kind: JobType, parameters: Mapping[str, Any], then: Sequence[FollowUp]
 def stored(follow_ups: Iterable[Mapping[str, Any]]) -> tuple[FollowUp, ...]:
     """The steps that a job's row keeps."""
     return tuple(FollowUp(step["kind"], step["parameters"]) for step in follow_ups)
+
+
+def later_steps(kind: JobType) -> frozenset[str]:
+    """The kinds that a chain which begins with this one may hold further on."""
+    found: set[str] = set()
+    new = kind.followed_by & JOB_TYPES.keys()
+    while new:
+        found |= new
+        new = {name for each in new for name in JOB_TYPES[each].followed_by & JOB_TYPES.keys()} - found
+    return frozenset(found)
 
 
 async def unfinished_step(job: Job) -> Job | None:

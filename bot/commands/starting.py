@@ -8,6 +8,7 @@ from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
 from bot.commands.lookup import only_host, repository_named
 from bot.commands.outcome import told
+from jobs.chain import later_steps
 from jobs.job_type import FollowUp, JobType
 from jobs.present import PRIORITIES
 from jobs.submit import JobRequest, submit_or_ask
@@ -16,7 +17,6 @@ from jobs.types import JOB_TYPES
 START_FLAGS = (
     Flag("priority", choices=tuple(PRIORITIES), help="who goes first where several wait"),
     Flag("template", help="a named set of parameters; what is said beside it wins"),
-    Flag("then", FlagType.LIST, tuple(sorted(JOB_TYPES)), "a kind that is to follow its success"),
 )
 """What every start may say beside the parameters of its kind."""
 _HOST_FLAGS = (Flag("host", help="where, when there are several hosts"),)
@@ -52,8 +52,15 @@ def starting_command(kind: JobType) -> Command:
             *flags_of(kind.parameters, without=said),
             *(() if kind.needs_repository else _HOST_FLAGS),
             *START_FLAGS,
+            *_chain_flags(kind),
         ),
     )
+
+
+def _chain_flags(kind: JobType) -> tuple[Flag, ...]:
+    """What may follow, and no kind that would be refused: Discord takes 8,000 characters for all commands together."""
+    steps = tuple(sorted(later_steps(kind)))
+    return (Flag("then", FlagType.LIST, steps, "a kind that is to follow its success"),) if steps else ()
 
 
 async def _start(kind: JobType, asker: Asker, values: Values) -> Answer:

@@ -4,11 +4,14 @@ import pytest
 
 from bot.commands import COMMANDS, Answer
 from bot.commands.declaration import Command, Flag, FlagType
+from bot.commands.starting import commands
 from bot.discord.command_tree import command_in, registration, values_in
 from bot.discord.modal import asks_for_more, modal, submitted
 from bot.discord.payload import Data, Interaction, InvalidInteractionError, parsed
 from jobs.command_words import REPOSITORY, Positional, WordType
 from jobs.errors import NotFoundError
+from jobs.types import JOB_TYPES
+from jobs.types.backup import Backup
 from tests.fakes.discord_interactions import command_data, interaction
 from tests.fakes.discord_rules import command_faults, response_faults
 
@@ -58,6 +61,21 @@ def test_options_are_typed_completed_and_ordered_as_discord_wants_it():
         "type": 4, "name": "job", "description": "", "required": True, "min_value": 1, "autocomplete": True,
     }  # fmt: skip
     assert [choice["value"] for choice in run["options"][0]["choices"]] == ["high", "low"]
+
+
+def test_all_commands_have_room_for_another_type_with_many_parameters(monkeypatch):
+    class Dump(Backup):
+        kind, command_word = "database_dump", "dump"
+
+    monkeypatch.setitem(JOB_TYPES, Dump.kind, Dump())
+    starting = {command.name: command for command in commands()}
+    assert "dump" in starting
+    assert list(command_faults(registration({**COMMANDS, **starting}))) == []
+
+
+def test_a_start_offers_only_what_may_follow_it():
+    after = {command.name: flag.choices for command in commands() for flag in command.flags if flag.name == "then"}
+    assert after == dict.fromkeys(("run", "check", "prune", "compact"), ("check", "compact", "prune"))
 
 
 def test_values_come_by_field_and_what_stands_several_times_is_split():
