@@ -13,8 +13,8 @@ from jobs.errors import InvalidRequestError
 from jobs.field_errors import field_name, reason
 from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository
 
-_NOT_FROM_CHAT = frozenset({*PASSPHRASE_SOURCES, "ssh_key", "ssh_key_file"})
-"""Secrets, and what names them: chat keeps what is typed into it."""
+_NOT_FROM_CHAT = frozenset({*PASSPHRASE_SOURCES, "ssh_key", "ssh_key_file", "remote_path"})
+"""Secrets, and what names them: chat keeps what is typed into it; and the program that a server runs."""
 _WORDS = (
     Positional("name", placeholder="NAME", help="what it is to be called"),
     Positional("location", placeholder="LOCATION", help="an absolute path of its host, or ssh://user@host/path"),

@@ -66,6 +66,18 @@ async def test_command_word_is_read_in_any_case(typed):
     assert await answer(typed, NOBODY) == await answer("help", NOBODY)
 
 
+@pytest.mark.parametrize(
+    "flag", ["--remote-path", "--passphrase", "--passphrase-file", "--passphrase-command", "--ssh-key"]
+)
+async def test_secrets_and_programs_are_not_taken_from_chat(flag):
+    reply = await answer(
+        f"repo add off ssh://b@srv.example/./r /home --host nas {flag} x",
+        Asker(everywhere("x", Role.ADMINISTER), "slack", CHANNEL),
+    )
+    assert reply.refused
+    assert f"there is no '{flag}'" in reply.text
+
+
 @pytest.mark.parametrize("typed", ["restart", "restart photos"])
 async def test_unknown_command_is_answered_with_what_there_is(typed):
     assert "There is no command 'restart'." in (await answer(typed, NOBODY)).text
