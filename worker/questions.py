@@ -17,7 +17,8 @@ from worker import posting
 from worker.budget import Budget
 
 LOOK_EVERY_S = 1.0
-AT_ONCE = 20
+AT_ONCE = 1_000
+"""Those that wait stay among them for ten minutes; what costs is a call, and only what has changed takes one."""
 
 _log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import Confirmation, HookDelivery, Job
+from jobs.models import Confirmation, HookDelivery, Job, QuestionMessage
 from tests.fakes.hook_senders import SENDERS
 from tests.integration.test_hooks import api_of_both, hook, noted, send, standard  # noqa: F401 - fixtures
 
@@ -17,12 +17,14 @@ async def api(api_of_both):  # noqa: F811
 
 @pytest.mark.parametrize("scheme", ["standard", "github"])
 async def test_delivery_is_asked_once_and_starts_nothing_by_itself(api, scheme):
-    await hook(api, scheme)
+    await hook(api, scheme, channel="slack:T1:C7")
     signed = SENDERS[scheme]()
     first, again = await send(api, signed), await send(api, signed)
     assert (first.status, again.status, again.json) == (202, 202, first.json)
     assert await Job.all().count() == 0
     assert (await send(api, SENDERS[scheme]())).json["confirmation_id"] != first.json["confirmation_id"]
+    channels = QuestionMessage.filter(confirmation_id=first.json["confirmation_id"]).values_list("channel", flat=True)
+    assert set(await channels) == {"console", "slack:T1:C7"}
     ben = await api.token("ben", "operate")
     confirmed = await ben.post(f"/api/confirmations/{first.json['confirmation_id']}/confirm")
     job = await Job.get(id=confirmed.json["job_id"])

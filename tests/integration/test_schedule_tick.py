@@ -12,7 +12,7 @@ from jobs import confirmations, lifecycle, runtime_settings
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending
-from jobs.models import Confirmation, EventEntry, Job, ScheduledJob, ScheduledRun
+from jobs.models import Confirmation, EventEntry, Job, QuestionMessage, ScheduledJob, ScheduledRun
 from jobs.present import view
 from jobs.repositories import Asker
 from jobs.schedule import schedules, tick
@@ -183,13 +183,15 @@ async def test_run_that_was_missed_replaces_nothing(photos, clock):
 
 @pytest.mark.parametrize("kind", ["backup", "prune"])
 async def test_kind_that_takes_a_second_person_is_asked_and_not_started(photos, clock, kind):
-    row = await nightly(run_prune_after=True, keep_daily=7)
+    row = await nightly(run_prune_after=True, keep_daily=7, channel="slack:T1:C7")
     await unit(partial(runtime_settings.store, {"two_person": [kind]}))
     clock.move_to(row.next_run)
     await tick.tick()
     assert not await Job.exists()
     question = await Confirmation.get()
     assert (await ScheduledRun.get()).reason.endswith(f"(confirmation {question.id}).")
+    channels = QuestionMessage.filter(confirmation_id=question.id).order_by("id").values_list("channel", flat=True)
+    assert await channels == ["console", "slack:T1:C7"]
     job = await confirmations.confirm(question.id, ADMIN, origin="api")
     assert job.scheduled_job_id == row.id
 
