@@ -114,8 +114,9 @@ def _secrets(context: GatewayContext, hook: Hook) -> list[str]:
 
 def _parsed(request: web.Request, raw: bytes) -> dict[str, Any]:
     """The payload: a JSON object, or a form's field `payload` with one, as forges send it unless told otherwise."""
-    if request.content_type == FORM:
-        raw = parse_qs(raw, keep_blank_values=True).get(b"payload", [b""])[0]
+    # curl calls whatever it sends a form; none begins with a brace, which forms encode.
+    if request.content_type == FORM and not raw.lstrip().startswith(b"{"):
+        raw = parse_qs(raw, keep_blank_values=True).get(b"payload", [raw])[0]
     body = from_body(raw)
     if not isinstance(body, dict):
         raise HttpProblemError(HTTPStatus.BAD_REQUEST, "The payload is no JSON object.")

@@ -37,14 +37,19 @@ def script(title):
 
 
 @pytest.fixture
-async def hook(opened_sqlite, tmp_path):
-    """A gateway with a hook; yields the hook's address."""
+async def api(opened_sqlite, tmp_path):
     async with served(opened_sqlite, tmp_path) as api:
-        await api.repository("photos")
-        action = {"kind": "backup", "repository": "photos"}
-        made = {"name": "deploy", "scheme": "standard", "secret": STANDARD_SECRET, "action": action}
-        assert (await api.post("/api/hooks", made)).status == 201
-        yield str(api.client._base_url / "hooks/deploy")
+        yield api
+
+
+@pytest.fixture
+async def hook(api):
+    """A hook's address."""
+    await api.repository("photos")
+    action = {"kind": "backup", "repository": "photos"}
+    made = {"name": "deploy", "scheme": "standard", "secret": STANDARD_SECRET, "action": action, "coalesce": False}
+    assert (await api.post("/api/hooks", made)).status == 201
+    return str(api.client._base_url / "hooks/deploy")
 
 
 async def end_the_next(queue, status):
@@ -56,7 +61,7 @@ async def end_the_next(queue, status):
     await unit(partial(lifecycle.end, job.id, 1, Ending(status, error_message="why")))
 
 
-async def shell(commands, directory, url):
+async def shell(commands, directory, url, **variables):
     """Run as on a runner: a checkout with the one file, and the secret in variable and file."""
     (directory / ".ci").mkdir(exist_ok=True)
     (directory / ".ci/ci_trigger.py").write_text((ROOT / "cli/ci_trigger.py").read_text())
@@ -65,7 +70,7 @@ async def shell(commands, directory, url):
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(directory), "LOCUTUS_HOOK": url, "RUNNER_TEMP": str(directory),
         "LOCUTUS_SECRET": str(secret_file) if "CI_JOB_ID" in commands else STANDARD_SECRET,
-        "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "CI_JOB_ID": "8",
+        "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "backup", "CI_JOB_ID": "8", **variables,
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         "bash", "-e", "-c", commands, cwd=directory, env=environment,
@@ -84,6 +89,30 @@ async def test_snippet_starts_a_job_and_exits_as_it_ended(opened_sqlite, hook, t
     assert returned == expected, said
     assert STANDARD_SECRET not in said
     assert (await Job.get()).requested_by == "hook:deploy"
+
+
+async def test_jobs_of_one_run_are_deliveries_of_their_own(hook, tmp_path):
+    for job in ("backup", "release"):
+        returned, said = await shell(script("GitHub Actions").replace("--wait", ""), tmp_path, hook, GITHUB_JOB=job)
+        assert returned == 0, said
+    assert await Job.all().count() == 2
+
+
+async def test_curl_says_what_the_hook_asks_of_the_payload(opened_sqlite, api, hook, tmp_path):
+    await api.put("/api/hooks/1", {"when": {"ref": "a*"}})
+    commands = script("curl and openssl")
+    returned, said = await shell(commands.replace("'{}'", """'{"ref": "main"}'"""), tmp_path, hook)
+    assert (returned, await Job.all().count()) == (0, 0), said
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(end_the_next(opened_sqlite, JobStatus.FAILED))
+        returned, said = await shell(commands.replace("'{}'", """'{"ref": "a&payload={}"}'"""), tmp_path, hook)
+    assert returned == 1, said
+
+
+async def test_curl_does_not_wait_for_a_second_person(api, hook, tmp_path):
+    await api.put("/api/settings", {"two_person": ["backup"]})
+    returned, said = await shell(script("curl and openssl"), tmp_path, hook)
+    assert (returned, '"confirmation_id":1' in said) == (1, True)
 
 
 async def trigger(hook, directory, *arguments):

@@ -134,6 +134,13 @@ async def test_forms_payload_is_read_as_forges_send_it(api):
     assert (await send(api, github(body), headers=form)).status == 202
 
 
+async def test_json_that_is_called_a_form_is_read_as_json(api):
+    await hook(api, "github", when={"ref": "a*"})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await send(api, github({"ref": "a&payload={}"}), headers=form)).status == 202
+    assert (await send(api, github(b"ref=main"), headers=form)).status == 400
+
+
 async def test_unknown_hook_is_not_found_and_one_switched_off_says_so(api):
     assert (await send(api, standard())).status == 404
     made = await hook(api)
