@@ -208,6 +208,7 @@ async def test_parameters_are_fixed_or_come_from_the_payload_through_the_kinds_o
         ({"scheme": "slack"}, "scheme"),
         ({"secret": "whsec_short"}, "secret"),
         ({"scheme": "github", "secret": "short"}, "secret"),
+        ({"scheme": "gitlab", "secret": "whsec_!!!!!!!!"}, "secret"),
         ({"action": {"kind": "dance"}}, "kind"),
         ({"action": {"kind": "noted", "parameters": {"count": "many"}}}, "action.parameters.count"),
         ({"action": {"kind": "noted", "parameters": {"rsh": "sh"}}}, "action.parameters.rsh"),

@@ -1,6 +1,7 @@
 """What a sender signed verifies, and nothing that differs from it in a single byte."""
 
 import base64
+import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,16 @@ def test_gitlab_with_a_signing_token_is_verified_by_its_signature():
     assert verify("gitlab", headers, STANDARD_BODY, secrets=secrets).event == "Pipeline Hook"
     with pytest.raises(SignatureError):
         verify("gitlab", headers, STANDARD_BODY + b" ", secrets=secrets)
+
+
+@pytest.mark.parametrize("token", ["whsec_!!!!!!!!", "whsec_abcde", "whsec_my-own-token", "whsec_"])
+def test_token_that_is_no_signing_secret_signs_nothing(token):
+    """Least of all as the empty key, by which anybody could sign."""
+    signed = b".".join([STANDARD["webhook-id"].encode(), STANDARD["webhook-timestamp"].encode(), STANDARD_BODY])
+    signature = base64.b64encode(hmac.digest(b"", signed, "sha256")).decode()
+    headers = CIMultiDict({**STANDARD, "webhook-signature": f"v1,{signature}"})
+    with pytest.raises(SignatureError, match="webhook-signature"):
+        verify("gitlab", headers, STANDARD_BODY, secrets=[token])
 
 
 def test_gitlab_without_an_id_is_a_delivery_of_its_own():

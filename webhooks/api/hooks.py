@@ -32,6 +32,7 @@ from webhooks.api.stored_secrets import LEAST_TEXT, encrypted, is_plain_secret, 
 from webhooks.resource import Resource
 from webhooks.route import Answer, Call, Route
 from webhooks.signatures.schemes import SchemeName
+from webhooks.signatures.standard import SECRET_PREFIX
 
 
 def _pointer(text: str) -> str:
@@ -148,8 +149,9 @@ def secret_for(scheme: str, given: str | None) -> str:
     """The secret given, where the scheme can use it, or a new one; raises `InvalidRequestError`."""
     if given is None:
         return new_signing_secret() if scheme == "standard" else token_urlsafe(32)
-    if scheme == "standard" and not is_signing_secret(given):
-        raise InvalidRequestError("secret", "give whsec_ and 24 to 64 bytes in base64, or leave it out.")
+    signs = scheme == "standard" or (scheme == "gitlab" and given.startswith(SECRET_PREFIX))
+    if signs and not is_signing_secret(given):
+        raise InvalidRequestError("secret", "after whsec_ give 24 to 64 bytes in base64, or leave it out.")
     if not is_plain_secret(given):
         raise InvalidRequestError("secret", f"give at least {LEAST_TEXT} printable ASCII characters.")
     return given

@@ -4,6 +4,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 """
 
 import base64
+import binascii
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,14 @@ from webhooks.signatures.delivered import Delivered, SignatureError, any_equal, 
 TOLERANCE_S = 300
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's prefix, not a secret
+
+
+def key_of(secret: str) -> bytes:
+    """The key that a secret `whsec_…` holds in base64; empty where it holds none."""
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, at: datetime) -> Delivered:
@@ -28,7 +37,6 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, at: 
 
 
 def _signatures(secrets: Sequence[str], content: bytes) -> Iterator[str]:
-    """Compared as text: base64 has several spellings of some bytes."""
-    for secret in secrets:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    """Compared as text: base64 has several spellings of some bytes. What is no key signs nothing."""
+    for key in filter(None, map(key_of, secrets)):
         yield base64.b64encode(hmac.digest(key, content, "sha256")).decode()
