@@ -33,7 +33,7 @@ def stored(follow_ups: Iterable[Mapping[str, Any]]) -> tuple[FollowUp, ...]:
 def later_steps(kind: JobType) -> frozenset[str]:
     """The kinds that a chain which begins with this one may hold further on."""
     found: set[str] = set()
-    new = kind.followed_by & JOB_TYPES.keys()
+    new = set(kind.followed_by & JOB_TYPES.keys())
     while new:
         found |= new
         new = {name for each in new for name in JOB_TYPES[each].followed_by & JOB_TYPES.keys()} - found
