@@ -77,7 +77,7 @@ def manifest(public_url: str, *, socket_mode: bool) -> dict[str, Any]:
             "app_home": {
                 "home_tab_enabled": True,
                 "messages_tab_enabled": True,
-                "messages_tab_read_only_enabled": True,
+                "messages_tab_read_only_enabled": False,
             },
             "slash_commands": [slash_command | address],
         },

@@ -31,3 +31,10 @@ def test_it_asks_for_the_scopes_that_doctor_checks():
     scopes = manifest("https://x.example", socket_mode=False)["oauth_config"]["scopes"]["bot"]
     assert scopes == list(BOT_SCOPES)
     assert {"commands", "chat:write", "channels:history"} <= set(scopes)
+
+
+@pytest.mark.parametrize("socket_mode", [True, False])
+def test_commands_can_be_written_in_the_bots_direct_messages(socket_mode):
+    home = manifest("https://x.example", socket_mode=socket_mode)["features"]["app_home"]
+    assert home["messages_tab_enabled"]
+    assert not home["messages_tab_read_only_enabled"], "read-only is a tab without a place to write in"
