@@ -16,7 +16,7 @@ import pytest
 
 from bot.slack.client import SlackPlatform
 from cli.composition import chat_platforms, secret_box
-from jobs import lifecycle
+from jobs import lifecycle, runtime_settings
 from jobs.clock import now
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending, NewJob
@@ -210,6 +210,25 @@ async def test_message_whose_answer_was_lost_is_found_and_not_posted_twice(opene
     assert_one_thread(slack, job.id, "completed", found=True)
     assert len(slack.called(POST)) == 2
     assert len(slack.called(HISTORY)) == len(slack.called(REPLIES)) == 1
+
+
+async def test_card_whose_answer_was_lost_is_posted_anew_in_the_same_channel_where_none_can_be_read(
+    opened_sqlite, slack, soon
+):
+    """`chat:write.public` posts into a public channel that the bot never joined; its history is for members."""
+    slack.messages["C2"] = []
+    await unit(partial(runtime_settings.store, {"default_channel": "slack:T1:C2"}))
+    slack.lose_next_answer(POST)
+    slack.fail_next(HISTORY, "not_in_channel")
+    async with reporting(slack, opened_sqlite):
+        job = await started(await new_job())
+        await until(lambda: shows(slack, job.id, "running"))
+        await ended(job)
+        await until_settled(job)
+    last = messages(slack, job.id, "card")[-1]
+    assert "#1 completed" in last.text
+    assert one(slack, job.id, "progress").thread_ts == last.ts
+    assert slack.messages["C2"] == []
 
 
 @pytest.mark.parametrize("part", ["card", "progress"])
