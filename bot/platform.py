@@ -21,8 +21,16 @@ class MessageGone(ChatError):
     """The message to edit does not exist any more or can't be edited: post it anew, once."""
 
 
-class ChannelRefused(ChatError):
-    """The platform will not take messages for this channel until a person changes something there."""
+class Refused(ChatError):
+    """The platform takes nothing until a person changes something."""
+
+
+class ChannelRefused(Refused):
+    """It takes no messages for this channel, and may take them for another."""
+
+
+class AccountRefused(Refused):
+    """It takes none for any channel: the token, its scopes or the app are to be mended, and all stays where it is."""
 
 
 class ChatPlatform(Protocol):

@@ -8,7 +8,7 @@ from bot.discord.app import PATH
 from bot.discord.command_tree import NAME, registration
 from bot.discord.permissions import missing
 from bot.discord.rest import DiscordRest
-from bot.platform import ChannelRefused, ChatError
+from bot.platform import ChatError, Refused
 from cli.finding import FAIL, OK, WARN, Finding
 from cli.platform_checks import channels_on, clock
 from jobs.settings import Settings
@@ -33,7 +33,7 @@ async def discord(settings: Settings) -> Sequence[Finding]:
             ]
             bot_id = str((await rest.call("GET", "/users/@me"))["id"])
             found += [finding async for finding in _channels(settings, rest, bot_id)]
-        except ChannelRefused as error:
+        except Refused as error:
             return [_failure("it refuses DISCORD_TOKEN", str(error))]
         except ChatError as error:
             return [_failure("it does not answer", f"{error} Look at the network and the proxy.")]

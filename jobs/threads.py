@@ -47,24 +47,23 @@ async def is_first_in(channel: str, job_id: int) -> bool:
     )
 
 
-async def find_another_place(job: Job, platform: str, refused: str) -> bool:
+async def find_another_place(job: Job, platform: str, refused: str, *, moved: bool) -> bool:
     """Inside a unit: have a thread whose channel takes none shown where one that nobody asked for there would be.
 
-    False where there is no such channel, or that is the one that refused.
+    False where no channel is left (`_elsewhere`).
     """
     settings = await runtime_settings.load()
-    other = await _channel_of(job.repository_id) or settings.default_channel
-    if other is None or other == refused:
+    other = _elsewhere(await _channel_of(job.repository_id), settings.default_channel, refused, moved=moved)
+    if other is None:
         return False
     state = "held" if other in settings.only_failures and job.status != JobStatus.FAILED else "unsent"
-    if platform_of(other) == platform:
-        steps = await Job.filter(parent_id=job.id).values_list("id", flat=True)
-        rows = ChatMessage.filter(job_id__in=[job.id, *steps], platform=platform)
-        await rows.update(channel=other, state=state, failures=0)
-        return True
-    for part in (CARD, PROGRESS):
-        new = {"channel": other, "state": state}
-        await ChatMessage.get_or_create(job_id=job.id, part=part, platform=platform_of(other), defaults=new)
+    if platform_of(other) != platform:
+        for part in (CARD, PROGRESS):
+            new = {"channel": other, "state": state}
+            await ChatMessage.get_or_create(job_id=job.id, part=part, platform=platform_of(other), defaults=new)
+    steps = await Job.filter(parent_id=job.id).values_list("id", flat=True)
+    unshown = ChatMessage.filter(job_id__in=[job.id, *steps], platform=platform_of(other), address__isnull=True)
+    await unshown.exclude(channel=other).update(channel=other, state=state, failures=0)
     return True
 
 
@@ -75,11 +74,13 @@ async def post_question(row: Confirmation, channel: str | None, repository_id: i
     await insert_all(shown)
 
 
-async def move_question(message: QuestionMessage, repository_name: str | None) -> None:
+async def move_question(message: QuestionMessage, row: Confirmation) -> None:
     """Inside a unit: have a question whose channel takes none shown where one that nobody asked for there would be."""
-    repository = await Repository.get_or_none(name=repository_name)
-    other = (repository and repository.channel) or (await runtime_settings.load()).default_channel
-    if other is not None and other != message.channel and platform_of(other) == message.platform:
+    repository = await Repository.get_or_none(name=row.repository_name)
+    own, default = repository.channel if repository else None, (await runtime_settings.load()).default_channel
+    moved = message.channel != row.request.get("channel")
+    other = _elsewhere(own, default, message.channel, moved=moved)
+    if other is not None and platform_of(other) == message.platform:
         await QuestionMessage.filter(id=message.id).update(channel=other, state="unsent", failures=0)
 
 
@@ -141,6 +142,17 @@ async def reopen_card(job_id: int) -> None:
 def platform_of(channel: str) -> str:
     """The platform that `slack:TEAM:CHANNEL`, `discord:GUILD:CHANNEL` or `console` is on."""
     return channel.partition(":")[0]
+
+
+def _elsewhere(own: str | None, default: str | None, refused: str, *, moved: bool) -> str | None:
+    """Where that is shown which can't be in `refused`: in the repository's channel, else in the default one.
+
+    What was `moved` before goes further down that list, so that two that refuse don't hand it to each other for ever.
+    """
+    places = [place for place in (own, default) if place is not None]
+    if moved and refused in places:
+        places = places[places.index(refused) + 1 :]
+    return next((place for place in places if place != refused), None)
 
 
 async def _places(channel: str | None, repository_id: int | None, default: str | None) -> dict[str, None]:

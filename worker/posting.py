@@ -12,7 +12,7 @@ from datetime import timedelta
 from tortoise.expressions import Q
 
 from bot.card import Message
-from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
+from bot.platform import ChatError, ChatPlatform, MessageGone, Refused
 from jobs.clock import now
 from jobs.models.chat import PostedMessage
 
@@ -108,7 +108,7 @@ async def _record(
 
 async def _record_failure(row: PostedMessage, held: str, error: ChatError) -> None:
     columns: dict[str, object] = {"claimed_until": now(), "failures": row.failures + 1}
-    if isinstance(error, ChannelRefused):
+    if isinstance(error, Refused):
         columns["state"] = "refused"
     elif isinstance(error, MessageGone):
         columns |= UNPOSTED

@@ -9,9 +9,10 @@ import structlog
 from bot.platform import ChannelRefused, ChatError, ChatPlatform
 from bot.question import question_message
 from jobs import confirmations
+from jobs.clock import now
 from jobs.confirmations import ConfirmationState
 from jobs.database.unit import reader, unit
-from jobs.models import QuestionMessage
+from jobs.models import Confirmation, QuestionMessage
 from jobs.threads import move_question
 from worker import posting
 from worker.budget import Budget
@@ -33,12 +34,19 @@ class Questions:
 
     async def run(self) -> None:
         """Look once a second: what has expired is told of by no bell."""
+        await self._reopen()
         while True:
             try:
                 await self._look()
             except Exception:  # noqa: BLE001 - named edge: the database is away; the next look tries again
                 _log.exception("questions_not_shown")
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _reopen(self) -> None:
+        """Try again, at each start, what was refused and waits yet: a person may have mended token or channel since."""
+        waiting = Confirmation.filter(state=ConfirmationState.WAITING, expires_at__gt=now())
+        refused = QuestionMessage.filter(platform=self._platform.name, state="refused", address__isnull=True)
+        await refused.filter(confirmation_id__in=await waiting.values_list("id", flat=True)).update(state="unsent")
 
     async def _look(self) -> None:
         rows = QuestionMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
@@ -61,7 +69,7 @@ class Questions:
             reason = str(error)
             _log.warning("question_not_shown", confirmation=row.confirmation_id, platform=row.platform, reason=reason)
             if isinstance(error, ChannelRefused) and row.address is None:
-                await unit(partial(move_question, row, row.confirmation.repository_name))
+                await unit(partial(move_question, row, row.confirmation))
             at_s = time.monotonic()
             if error.retry_after_s is not None and error.everywhere:
                 self._budget.block(at_s, error.retry_after_s)

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone
+from bot.platform import ChannelRefused, ChatError, ChatPlatform, MessageGone, Refused
 from jobs import lifecycle
 from jobs.clock import now
 from jobs.database.unit import reader, unit
@@ -30,6 +30,8 @@ THREADS_AT_ONCE = 4
 PAGE = 500
 REOPENED_FOR = timedelta(days=7)
 PARTS = (CARD, PROGRESS, FAILURE, END)
+MOVED = "not shown where it was asked"
+"""What the note of a job says whose thread is in another channel."""
 UNSHOWN = ("refused", "held")
 """Rows that are not to be shown: the platform took none, or the channel wants only what fails."""
 
@@ -159,7 +161,7 @@ class Reporter:
     async def _failed(self, job_id: int, row: ChatMessage, error: ChatError) -> None:
         at = time.monotonic()
         _log.warning("chat_call_failed", job_id=job_id, part=row.part, platform=row.platform, reason=str(error))
-        if isinstance(error, ChannelRefused) and await unit(partial(_refused, job_id, row, error)):
+        if isinstance(error, Refused) and await unit(partial(_refused, job_id, row, error)):
             self._pauses[job_id] = Pause()
             return
         if isinstance(error, MessageGone) and row.part != CARD and row.address is None:
@@ -174,13 +176,17 @@ class Reporter:
         return self._pauses.setdefault(job_id, Pause())
 
 
-async def _refused(job_id: int, row: ChatMessage, error: ChannelRefused) -> bool:
+async def _refused(job_id: int, row: ChatMessage, error: Refused) -> bool:
     """Inside a unit: nothing of the thread can be posted. True where it had not begun, and another channel is left."""
     await ChatMessage.filter(job_id=job_id, platform=row.platform, address__isnull=True).update(state="refused")
-    job = await Job.get(id=job_id)
-    if row.part != CARD or row.address is not None or not await find_another_place(job, row.platform, row.channel):
+    if not isinstance(error, ChannelRefused) or row.part != CARD or row.address is not None:
         return False
-    await lifecycle.note(job_id, "; ".join(filter(None, (job.note, f"not shown where it was asked: {error}"))))
+    job = await Job.get(id=job_id)
+    moved = MOVED in (job.note or "")
+    if not await find_another_place(job, row.platform, row.channel, moved=moved):
+        return False
+    said = f"nor in the repository's channel: {error}" if moved else f"{MOVED}: {error}"
+    await lifecycle.note(job_id, "; ".join(filter(None, (job.note, said))))
     return True
 
 

@@ -22,7 +22,7 @@ from bot.discord.rest import (
     ThreadExists,
     UnknownChannel,
 )
-from bot.platform import ChannelRefused, MessageGone
+from bot.platform import ChannelRefused, MessageGone, Refused
 
 ARCHIVED_AFTER_MIN = 1440
 THREAD_NAME_LIMIT, PLAIN_LIMIT = 100, 1_000
@@ -71,7 +71,7 @@ class DiscordPlatform:
         place = thread or _channel_id(channel)
         try:
             found = await self._search(place, identity(message))
-        except (MessageGone, ChannelRefused):  # no thread, or nothing of it can be read
+        except (MessageGone, Refused):  # no thread, or nothing of it can be read
             return None
         return f"{thread}/{found}" if found and thread else found
 

@@ -19,7 +19,7 @@ from yarl import URL
 from bot.discord.interactions import DiscordInteractions
 from bot.discord.payload import InvalidInteractionError
 from bot.discord.rest import DiscordRest
-from bot.platform import ChannelRefused, ChatError
+from bot.platform import ChatError, Refused
 from bot.proxy import proxy_for
 from jobs.lease import work_as_holder
 
@@ -58,7 +58,7 @@ class DiscordGateway:
         while True:
             try:
                 await self._connected()
-            except (ChannelRefused, discord.LoginFailure, discord.PrivilegedIntentsRequired) as error:
+            except (Refused, discord.LoginFailure, discord.PrivilegedIntentsRequired) as error:
                 _log.warning("discord_gateway_refused", reason=str(error), mend="`locutus doctor` says what is wrong.")
             except Exception as error:  # noqa: BLE001 - named edge: whatever discord.py stumbled on, it is begun anew
                 _log.warning("discord_gateway_lost", reason=str(error) or type(error).__name__)

@@ -16,7 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from bot.discord.permissions import NEEDED
-from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.platform import AccountRefused, ChannelRefused, ChatError, MessageGone
 from bot.proxy import proxy_for
 
 API_URL = "https://discord.com/api/v10"
@@ -53,14 +53,14 @@ _ERRORS: Mapping[int, tuple[type[ChatError], str]] = {
     10008: (MessageGone, "the message was deleted"),
     10062: (ChatError, "the interaction is unknown or its three seconds are over"),
     30046: (ChatError, "the message is older than an hour and was edited too often"),
-    40001: (ChannelRefused, _TOKEN),
+    40001: (AccountRefused, _TOKEN),
     40058: (ChannelRefused, _NO_THREADS),
     40060: (ChatError, "the interaction was answered already"),
     50001: (ChannelRefused, f"the bot may not view the channel; {_ALLOW}: View Channel"),
     50005: (MessageGone, "the message is not the bot's"),
     50008: (ChannelRefused, _NO_THREADS),
     50013: (ChannelRefused, f"the bot lacks a permission; {_ALLOW}: {', '.join(NEEDED)}"),
-    50014: (ChannelRefused, _TOKEN),
+    50014: (AccountRefused, _TOKEN),
     50024: (ChannelRefused, _NO_THREADS),
     50027: (ChatError, "the interaction's fifteen minutes are over"),
     50035: (ContentRefused, "the layout of the message is not valid"),
@@ -150,7 +150,7 @@ def _chat_error(response: aiohttp.ClientResponse, said: Json) -> ChatError:
         return _too_many(response.headers, said)
     kind, reason = _ERRORS.get(code, (ChatError, "its service failed" if status >= 500 else "the call failed"))
     if status == HTTPStatus.UNAUTHORIZED and not code:
-        kind, reason = ChannelRefused, _TOKEN
+        kind, reason = AccountRefused, _TOKEN
     return kind(f"Discord did not do it: {reason} ({f'code {code}' if code else f'status {status}'}).")
 
 

@@ -11,7 +11,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.platform import AccountRefused, ChannelRefused, ChatError, MessageGone
 from bot.proxy import proxy_for
 
 API_URL = "https://slack.com/api/"
@@ -44,16 +44,16 @@ _ERRORS: dict[str, tuple[type[ChatError], str]] = {
     "restricted_action_thread_locked": (ChannelRefused, "the thread is locked; unlock it"),
     "restricted_action_non_threadable_channel": (ChannelRefused, "the channel has no threads; choose another one"),
     "restricted_action_thread_only_channel": (ChannelRefused, "the channel takes replies only; choose another one"),
-    "team_access_not_granted": (ChannelRefused, f"the app has no access to the workspace; {_REINSTALL}"),
+    "team_access_not_granted": (AccountRefused, f"the app has no access to the workspace; {_REINSTALL}"),
     "access_denied": (ChannelRefused, "the workspace refuses the app; ask its owner"),
     "no_permission": (ChannelRefused, f"the token lacks the right; {_REINSTALL}"),
-    "missing_scope": (ChannelRefused, "the token lacks a scope; `locutus doctor` names it"),
-    "not_authed": (ChannelRefused, "no token was sent; set SLACK_BOT_TOKEN"),
-    "invalid_auth": (ChannelRefused, f"the token is not valid; {_REINSTALL}"),
-    "account_inactive": (ChannelRefused, f"the app was removed from the workspace; {_REINSTALL}"),
-    "token_expired": (ChannelRefused, f"the token has expired; {_REINSTALL}"),
-    "token_revoked": (ChannelRefused, f"the token was revoked; {_REINSTALL}"),
-    "not_allowed_token_type": (ChannelRefused, "the token is of the wrong type; SLACK_BOT_TOKEN begins with xoxb-"),
+    "missing_scope": (AccountRefused, "the token lacks a scope; `locutus doctor` names it"),
+    "not_authed": (AccountRefused, "no token was sent; set SLACK_BOT_TOKEN"),
+    "invalid_auth": (AccountRefused, f"the token is not valid; {_REINSTALL}"),
+    "account_inactive": (AccountRefused, f"the app was removed from the workspace; {_REINSTALL}"),
+    "token_expired": (AccountRefused, f"the token has expired; {_REINSTALL}"),
+    "token_revoked": (AccountRefused, f"the token was revoked; {_REINSTALL}"),
+    "not_allowed_token_type": (AccountRefused, "the token is of the wrong type; SLACK_BOT_TOKEN begins with xoxb-"),
     "invalid_blocks": (ContentRefusedError, "the layout of the message is not valid"),
     "invalid_blocks_format": (ContentRefusedError, "the layout of the message is not valid"),
     "msg_blocks_too_long": (ContentRefusedError, "the layout of the message is too long"),

@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from bot.card import Message
-from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.platform import ChatError, MessageGone, Refused
 from bot.slack.calls import API_URL, TIMEOUT_S, ContentRefusedError, Method, call, channel_id, web_client
 from bot.slack.render import metadata, render
 
@@ -54,7 +54,7 @@ class SlackPlatform:
         """The ts of this bot's message for the same job and part among the newest 1,000 there (a thread: the first)."""
         try:
             return await self._search({"channel": channel_id(channel), "ts": thread}, metadata(message))
-        except (MessageGone, ChannelRefused):
+        except (MessageGone, Refused):
             # No thread, or nothing of it can be read, as in a public channel that the bot may post in unasked
             # (`chat:write.public`): a second card is better than a first one that nobody edits.
             return None

@@ -4,7 +4,7 @@ from bot.card import Message, Part
 from bot.discord.client import PAGE_SIZE, PAGES, DiscordPlatform
 from bot.discord.render import render
 from bot.discord.rest import RETRY_AFTER_S, DiscordRest
-from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.platform import AccountRefused, ChannelRefused, ChatError, MessageGone
 from jobs.view import JobStatus
 from tests.fakes.discord import BOT, CHANNEL, DELETE, EDIT, GUILD, POST, SEARCH, THREAD, FakeDiscord
 from tests.fakes.discord_rules import RefusedError, accepted_message, command_faults, response_faults
@@ -195,7 +195,8 @@ async def test_too_slow_discord_is_given_up_and_what_it_did_is_found(discord):
         (403, 50005, MessageGone),
         (403, 50001, ChannelRefused),
         (403, 50013, ChannelRefused),
-        (401, 0, ChannelRefused),
+        (401, 0, AccountRefused),
+        (401, 50014, AccountRefused),
         (400, 160005, ChannelRefused),
         (400, 99999, ChatError),
         (503, 0, ChatError),
@@ -220,9 +221,9 @@ async def test_missing_permissions_are_named(discord, platform):
         await platform.post(PLACE, None, CARD)
 
 
-async def test_wrong_token_refuses_the_channel(discord):
+async def test_wrong_token_refuses_every_channel(discord):
     async with DiscordPlatform("another", discord.api_url) as platform:
-        with pytest.raises(ChannelRefused, match="DISCORD_TOKEN"):
+        with pytest.raises(AccountRefused, match="DISCORD_TOKEN"):
             await platform.post(PLACE, None, CARD)
 
 

@@ -1,16 +1,30 @@
 """A question for a second person, whoever asked it: in the channel, also after a restart, until it is over."""
 
 import asyncio
+import contextlib
 import json
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from bot.console.content import restored
+from bot.slack.client import SlackPlatform
+from jobs import runtime_settings
+from jobs.access import Role, everywhere
 from jobs.clock import now
+from jobs.database.unit import unit
 from jobs.models import Confirmation, ConsoleMessage, Job, QuestionMessage, RoleBinding, Setting
+from jobs.submit import JobRequest, submit_or_ask
 from tests.fakes.channels import CHANNELS, named
 from tests.fakes.instance import instance, repository_row, settings_for, until
+from tests.fakes.slack import POST, FakeSlack
+from worker import posting, questions
+from worker.budget import Budget
+from worker.questions import Questions
+
+ADMIN = everywhere("token:admin", Role.ADMINISTER)
 
 
 @pytest.fixture(params=CHANNELS)
@@ -78,6 +92,50 @@ async def test_question_says_that_nothing_was_done_and_who_said_so(sqlite_settin
         assert (names(chat, chat.subject), chat.buttons()) == (way == "dismissed", [])
         await until_settled()
         assert await Job.all().count() == 0
+
+
+@pytest.fixture
+async def slack(opened_sqlite, monkeypatch):
+    monkeypatch.setattr(posting, "FAILURE_DELAY_S", 0.01)
+    monkeypatch.setattr(questions, "LOOK_EVERY_S", 0.01)
+    async with FakeSlack() as fake:
+        yield fake
+
+
+@contextlib.asynccontextmanager
+async def asking(slack):
+    async with SlackPlatform(slack.token, slack.base_url) as platform:
+        task = asyncio.create_task(Questions(platform, Budget(1000, 1000, 0)).run())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def asked_in(channel, own, default):
+    await repository_row("photos", Path("/r/photos"), [Path("/home")], channel=own)
+    await unit(partial(runtime_settings.store, {"two_person": ["prune"], "default_channel": default}))
+    return await submit_or_ask(JobRequest("prune", ADMIN, "slack", "photos", {"keep_daily": 7}, channel=channel))
+
+
+async def test_question_stays_where_it_was_asked_until_the_token_is_mended(slack):
+    slack.messages["C2"] = []
+    async with asking(slack):
+        slack.token = "xoxb-new"
+        await asked_in("slack:T1:C1", None, "slack:T1:C2")
+        async with asyncio.timeout(10):
+            while not await QuestionMessage.filter(platform="slack", state="refused").exists():
+                await asyncio.sleep(0.01)
+    async with asking(slack):
+        await until(lambda: slack.messages["C1"])
+    assert slack.messages["C2"] == []
+
+
+@pytest.mark.parametrize("channel", ["slack:T1:C9", None])
+async def test_question_is_shown_in_the_default_channel_where_the_repositorys_takes_none(slack, channel):
+    async with asking(slack):
+        await asked_in(channel, "slack:T1:C8", "slack:T1:C1")
+        await until(lambda: slack.messages["C1"])
+    assert len(slack.called(POST)) == (3 if channel else 2)
 
 
 def names(chat, subject):

@@ -23,7 +23,7 @@ from jobs.lifecycle import Ending, NewJob
 from jobs.models import ChatMessage, Job
 from jobs.queue import Queue
 from jobs.view import JobStatus, Progress
-from tests.fakes.instance import instance, settings_for, until
+from tests.fakes.instance import instance, repository_row, settings_for, until
 from tests.fakes.slack import HISTORY, POST, REPLIES, UPDATE, FakeSlack, Limit, Posted
 from worker import posting
 from worker.app import BUDGETS, WorkerContext, WorkerRole, run_worker
@@ -231,6 +231,47 @@ async def test_card_whose_answer_was_lost_is_posted_anew_in_the_same_channel_whe
     assert slack.messages["C2"] == []
 
 
+async def test_thread_stays_where_it_was_asked_until_the_token_is_mended(opened_sqlite, slack):
+    slack.messages["C2"] = []
+    await unit(partial(runtime_settings.store, {"default_channel": "slack:T1:C2"}))
+    async with reporting(slack, opened_sqlite):
+        slack.token = "xoxb-new"
+        job = await new_job()
+        await until_refused(job)
+    async with reporting(slack, opened_sqlite):
+        await until(lambda: shows(slack, job.id, "pending"))
+    assert slack.messages["C2"] == []
+    assert (await Job.get(id=job.id)).note is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "default", "tried"),
+    [
+        ("C9", "C8", CHANNEL, ["C9", "C8", CHANNEL]),
+        (None, "C8", CHANNEL, ["C8", CHANNEL]),
+        ("C9", None, CHANNEL, ["C9", CHANNEL]),
+        ("C9", CHANNEL, "C9", ["C9", CHANNEL]),
+        ("C9", "C8", "C9", ["C9", "C8", "C9"]),
+        ("C9", "C8", "C8", ["C9", "C8"]),
+    ],
+)
+async def test_thread_that_its_channel_refuses_is_shown_in_the_repositorys_else_in_the_default_one(
+    opened_sqlite, slack, asked, own, default, tried
+):
+    asked, own, default = (channel and f"slack:T1:{channel}" for channel in (asked, own, default))
+    photos = await repository_row("photos", Path("/r/photos"), [Path("/home")], channel=own)
+    await unit(partial(runtime_settings.store, {"default_channel": default}))
+    async with reporting(slack, opened_sqlite):
+        job = await new_job(repository_id=photos.id, channel=asked)
+        if tried[-1] == CHANNEL:
+            await until(lambda: shows(slack, job.id, "pending"))
+            assert "not shown where it was asked: " in one(slack, job.id, "card").text
+        else:
+            await until_refused(job)
+    cards = [call for call in slack.called(POST) if not call.arguments.get("thread_ts")]
+    assert [call.arguments["channel"] for call in cards] == tried
+
+
 @pytest.mark.parametrize("part", ["card", "progress"])
 async def test_message_that_a_person_deleted_is_posted_anew_once(opened_sqlite, slack, soon, part):
     async with reporting(slack, opened_sqlite):
@@ -330,6 +371,13 @@ async def test_place_in_the_queue_is_told_but_never_with_what_is_saved_for_the_e
 async def until_row_is_claimed(job: Job) -> None:
     async with asyncio.timeout(10):
         while not await ChatMessage.filter(job_id=job.id, part="card", platform="slack", claim__isnull=False).exists():
+            await asyncio.sleep(0.01)
+
+
+async def until_refused(job: Job) -> None:
+    """Until its thread is given up: what refuses is recorded, and the other channel, in one transaction each."""
+    async with asyncio.timeout(30):
+        while await ChatMessage.filter(job_id=job.id, platform="slack").exclude(state="refused").exists():
             await asyncio.sleep(0.01)
 
 

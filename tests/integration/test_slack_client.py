@@ -6,7 +6,7 @@ from slack_sdk.signature import SignatureVerifier
 from structlog.testing import capture_logs
 
 from bot.card import Message, Part
-from bot.platform import ChannelRefused, ChatError, MessageGone
+from bot.platform import AccountRefused, ChannelRefused, ChatError, MessageGone
 from bot.slack.calls import RETRY_AFTER_S
 from bot.slack.client import PAGE_SIZE, PAGES, SlackPlatform
 from bot.slack.render import Content, render
@@ -181,8 +181,9 @@ async def test_refused_connection_is_worth_another_try():
         ("channel_not_found", ChannelRefused),
         ("not_in_channel", ChannelRefused),
         ("is_archived", ChannelRefused),
-        ("account_inactive", ChannelRefused),
-        ("token_revoked", ChannelRefused),
+        ("account_inactive", AccountRefused),
+        ("token_revoked", AccountRefused),
+        ("missing_scope", AccountRefused),
         ("internal_error", ChatError),
         ("something_new", ChatError),
     ],
@@ -205,9 +206,9 @@ async def test_reply_to_a_root_that_is_gone_says_so(platform):
         await platform.post(CHANNEL, "1.000001", PROGRESS)
 
 
-async def test_wrong_token_refuses_the_channel(slack):
+async def test_wrong_token_refuses_every_channel(slack):
     async with SlackPlatform("xoxb-wrong", slack.base_url) as platform:
-        with pytest.raises(ChannelRefused, match="invalid_auth"):
+        with pytest.raises(AccountRefused, match="invalid_auth"):
             await platform.post(CHANNEL, None, CARD)
 
 
