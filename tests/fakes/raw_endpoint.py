@@ -14,14 +14,15 @@ OK = b"HTTP/1.1 200 OK\r\n"
 class RawEndpoint:
     """`async with RawEndpoint(answering) as endpoint`, on a port of one or several loopback addresses.
 
-    `called` has the address that each call reached, `hung_up` is set once a caller has closed its connection.
+    `called` has the address that each call reached, `hung_up` is set once a caller has closed its connection, and
+    `callers` counts those that have not.
     """
 
     def __init__(self, answering: Answering, *addresses: str) -> None:
         self._answering, self._addresses = answering, addresses or ("127.0.0.1",)
         self.port = free_port()
         self.called: list[str] = []
-        self.written = 0
+        self.written = self.callers = 0
         self.hung_up = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -38,10 +39,12 @@ class RawEndpoint:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.called.append(writer.get_extra_info("sockname")[0])
+        self.callers += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             await self._answering(Counting(writer, self))
         writer.close()
+        self.callers -= 1
         self.hung_up.set()
 
 

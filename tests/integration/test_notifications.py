@@ -9,8 +9,6 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
-from apprise.plugins.discord import NotifyDiscord
-from apprise.plugins.slack import NotifySlack
 
 from jobs import lifecycle, log_store
 from jobs.database.unit import unit
@@ -21,6 +19,8 @@ from jobs.view import JobStatus
 from tests.fakes.gateway import SECRET_KEY, application, started
 from tests.fakes.notification_services import SECRET_PART, HttpService, MailServer
 from tests.fakes.webhook_receiver import Clock
+from webhooks import apprise_server, notifier
+from webhooks.apprise_calls import AppriseProcess
 from webhooks.outbound import WebhookSender
 from worker.deliveries import Deliveries
 
@@ -46,6 +46,24 @@ async def api_of_both(opened, aiohttp_client, tmp_path):
 async def service():
     async with HttpService() as service:
         yield service
+
+
+@pytest.fixture
+def platforms_are_here(service, tmp_path, monkeypatch):
+    """Slack and Discord, for apprise's process, at the local service."""
+    script = tmp_path / "apprise_server.py"
+    script.write_text(f"""
+import runpy
+from apprise.plugins.discord import NotifyDiscord
+from apprise.plugins.slack import NotifySlack
+NotifySlack.webhook_url = "http://127.0.0.1:{service.port}/services"
+NotifyDiscord.notify_url = "http://127.0.0.1:{service.port}/discord"
+runpy.run_path({apprise_server.__file__!r}, run_name="__main__")
+""")
+    process = AppriseProcess(str(script))
+    monkeypatch.setattr(notifier, "APPRISE", process)
+    yield
+    process.end()
 
 
 @contextlib.asynccontextmanager
@@ -85,10 +103,9 @@ def urls(service):
     }
 
 
+@pytest.mark.usefixtures("platforms_are_here")
 @pytest.mark.parametrize("name", ["slack", "discord", "ntfy", "json"])
-async def test_failure_is_told_where_people_read(api, service, now, monkeypatch, capsys, name):
-    monkeypatch.setattr(NotifySlack, "webhook_url", f"http://127.0.0.1:{service.port}/services")
-    monkeypatch.setattr(NotifyDiscord, "notify_url", f"http://127.0.0.1:{service.port}/discord")
+async def test_failure_is_told_where_people_read(api, service, now, capsys, name):
     made = await channel(api, urls(service)[name])
     job = await ended()
     async with delivering(now):

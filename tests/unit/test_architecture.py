@@ -26,6 +26,7 @@ MAY_SEE_THE_ENVIRONMENT = {
     "worker/borg_access.py": "hands the few variables that borg needs on to it",
     "worker/supervisor.py": "gets the descriptors of its pipes in it",
     "worker/ask.py": "hands the few variables that a program needs on to it",
+    "webhooks/apprise_calls.py": "hands the few variables that lead outside on to the process that sends",
 }
 SHELLS = {"create_subprocess_shell", "system", "popen", "getoutput", "getstatusoutput"}
 

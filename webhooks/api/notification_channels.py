@@ -23,7 +23,8 @@ from jobs.types import JOB_TYPES
 from webhooks.api.fields import Body, RepositoryNames
 from webhooks.api.made import made
 from webhooks.api.stored_secrets import encrypted
-from webhooks.notifier import UnusableUrlError, check_url, name_of, tell
+from webhooks.apprise_server import name_of
+from webhooks.notifier import UnusableUrlError, check_url, tell
 from webhooks.resource import Resource
 from webhooks.route import Answer, Call, Plain, Route
 
