@@ -5,12 +5,13 @@
 
 The request is signed by Standard Webhooks. One that is not answered is sent again under the same id, so that there
 is one job in the end. Exit status: 0 the job completed (without --wait: it was accepted, or is not meant), 1 it failed,
-was cancelled or refused, 2 this was called wrongly, 3 nobody answered.
+was cancelled or refused, 2 this was called wrongly, 3 nobody answered in time.
 """
 
 import argparse
 import base64
 import hmac
+import http.client
 import json
 import re
 import sys
@@ -19,14 +20,19 @@ import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional
 
 TRIES = 6
 PAUSE_S = 2.0
 ANSWER_TIMEOUT_S = 90
 WAIT_S = 60
+GREATEST_PAUSE_S = 900
+"""A `Retry-After` that asks for more ends the tries."""
 FAILED, MISUSED, UNREACHABLE = 1, 2, 3
+NOTHING = 204
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+JOB = frozenset({"id", "status", "completed_at", "error_message"})
+ACCEPTED = frozenset({"status", "status_url"})
 
 
 class TriggerError(Exception):
@@ -58,7 +64,7 @@ def trigger(hook: Hook, payload: bytes, webhook_id: str) -> Optional[Dict[str, A
         headers = {"content-type": "application/json", **hook.headers(webhook_id, payload)}
         return urllib.request.Request(hook.url, payload, headers, method="POST")
 
-    return _answered(request)
+    return _answered(request, ACCEPTED)
 
 
 def ended(hook: Hook, job_id: int) -> Dict[str, Any]:
@@ -70,34 +76,53 @@ def ended(hook: Hook, job_id: int) -> Dict[str, Any]:
         return urllib.request.Request(f"{hook.url}/jobs/{job_id}?wait={WAIT_S}", headers=headers)
 
     while True:
-        job = _answered(request) or {}
-        if job.get("completed_at"):
+        job = _answered(request, JOB)
+        if job is None:
+            raise TriggerError("what answers is not Locutus", UNREACHABLE)
+        if job["completed_at"]:
             return job
 
 
-def _answered(request: Any) -> Optional[Dict[str, Any]]:
-    """The JSON of an answer; what may pass by itself is tried again. Each try is signed anew, for its time."""
-    reason = ""
-    for number in range(TRIES):
-        time.sleep(PAUSE_S * number)
+def _answered(request: Any, fields: FrozenSet[str]) -> Optional[Dict[str, Any]]:
+    """The JSON object of an answer, with these fields; None where it says that there is nothing to say.
+
+    What may pass by itself is tried again, signed anew for its time, and as late as the answer asks.
+    """
+    for number in range(1, TRIES + 1):
+        pause_s = PAUSE_S * number
         try:
             with urllib.request.urlopen(request(), timeout=ANSWER_TIMEOUT_S) as answer:
-                text = answer.read()
-                return json.loads(text) if text else None
+                return None if answer.status == NOTHING else _read(answer.read(), fields)
         except urllib.error.HTTPError as error:
             reason = _refusal(error)
             if error.code not in TRY_AGAIN:
                 raise TriggerError(reason, FAILED) from error
-        except (OSError, ValueError) as error:
+            pause_s = max(pause_s, _retry_after_s(error))
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = f"no answer ({getattr(error, 'reason', error)})"
         print(f"locutus: {reason}", file=sys.stderr)
-    raise TriggerError(f"given up after {TRIES} tries: {reason}", UNREACHABLE)
+        if number == TRIES or pause_s > GREATEST_PAUSE_S:
+            break
+        time.sleep(pause_s)
+    raise TriggerError(f"given up at try {number}: {reason}", UNREACHABLE)
+
+
+def _read(text: bytes, fields: FrozenSet[str]) -> Dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or not fields <= found.keys():
+        raise ValueError("what answers is not Locutus")
+    return found
+
+
+def _retry_after_s(error: urllib.error.HTTPError) -> float:
+    given = error.headers.get("Retry-After", "")
+    return float(given) if re.fullmatch("[0-9]{1,9}", given) else 0.0
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
     try:
         return f"refused with {error.code}: {json.loads(error.read())['detail']}"
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
         return f"refused with {error.code}"
 
 

@@ -4,8 +4,10 @@ import asyncio
 import os
 import re
 import sys
+import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -21,6 +23,7 @@ from jobs.view import JobStatus
 from tests.conftest import free_port
 from tests.fakes.gateway import served
 from tests.fakes.hook_senders import STANDARD_SECRET
+from tests.fakes.raw_endpoint import OK, RawEndpoint
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/ci.md").read_text()
@@ -144,6 +147,40 @@ def test_what_is_not_answered_is_tried_again_and_given_up(tmp_path, monkeypatch,
     url = f"http://127.0.0.1:{free_port()}/hooks/deploy"
     assert ci_trigger.main([url, "--secret-file", str(tmp_path / "secret")]) == 3
     assert capsys.readouterr().err.count("no answer") == ci_trigger.TRIES + 1
+
+
+ENDED = b'{"id": 7, "status": "completed", "completed_at": "2026-01-01T00:00:00Z", "error_message": null}'
+
+
+async def looked_for(answers, monkeypatch):
+    """The job that these answers, one a try, tell of, and the pauses before each other try (not waited for), in s."""
+    pauses, each = [], iter(answers)
+    monkeypatch.setattr(ci_trigger, "time", SimpleNamespace(time=time.time, sleep=pauses.append))
+
+    async def answering(to):
+        await to.write(next(each))
+
+    async with RawEndpoint(answering) as endpoint:
+        return await asyncio.to_thread(ci_trigger.ended, ci_trigger.Hook(endpoint.url, b"key"), 7), pauses
+
+
+async def test_answer_that_breaks_off_or_is_another_programs_is_asked_for_again(monkeypatch):
+    answers = [
+        OK + b"Content-Length: 200\r\n\r\n" + ENDED[:20],
+        b"garbage\r\n\r\n",
+        b'HTTP/1.1 503 Away\r\nContent-Length: 200\r\n\r\n{"det',
+        OK + b"Content-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 429 Too many\r\nRetry-After: 41\r\n\r\n",
+        OK + b"\r\n" + ENDED,
+    ]
+    job, pauses = await looked_for(answers, monkeypatch)
+    assert (job["status"], pauses) == ("completed", [2, 4, 6, 8, 41])
+
+
+async def test_pause_that_no_pipeline_waits_for_ends_the_tries(monkeypatch):
+    with pytest.raises(ci_trigger.TriggerError, match="at try 1: refused with 429") as ended:
+        await looked_for([b"HTTP/1.1 429 Too many\r\nRetry-After: 3600\r\n\r\n"], monkeypatch)
+    assert ended.value.status == ci_trigger.UNREACHABLE
 
 
 @pytest.mark.parametrize(
