@@ -36,12 +36,16 @@ async def cancel(job_id: int, principal: Principal, *, origin: str, asked_in: st
             raise ConflictError(f"Job #{job_id} has ended already: it is {job.status}.")
         job = step
     try:
-        return await unit(partial(_cancel, job.id, principal, origin))
+        return await unit(partial(cancel_within, job.id, principal, origin))
     except StaleMoveError:
         return await cancel(job_id, principal, origin=origin, asked_in=asked_in)
 
 
-async def _cancel(job_id: int, principal: Principal, origin: str) -> Job:
+async def cancel_within(job_id: int, principal: Principal, origin: str) -> Job:
+    """Inside a unit: ask for the end of this very job, for who may.
+
+    Raises `StaleMoveError` when it has ended meanwhile, `ConflictError` when it can't be cancelled any more.
+    """
     # Locked: a job that is claimed after this look would else be ended while its run starts (PostgreSQL).
     job = await Job.filter(id=job_id).select_for_update().get()
     if JobStatus(job.status).final:

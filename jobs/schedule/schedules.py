@@ -18,7 +18,7 @@ from jobs.repository_fields import archive_glob_of
 from jobs.retention import require_some
 from jobs.schedule.fields import NewSchedule, ScheduleChange, columns_of
 from jobs.schedule.request import BACKUP, FIELD_OF, request_of
-from jobs.schedule.turns import check_jitter, first_run
+from jobs.schedule.turns import Plan, check_jitter, first_run, replanned
 from jobs.submit import require_acceptable
 from jobs.types import job_type
 
@@ -75,13 +75,12 @@ async def _create(asker: Asker, row: ScheduledJob) -> ScheduledJob:
 async def _change(asker: Asker, schedule_id: int, wanted: ScheduleChange) -> ScheduledJob:
     row = await _locked(schedule_id)
     await _require_may_end(asker, row)
-    said = wanted.model_dump(include=wanted.model_fields_set)
+    said, planned = wanted.model_dump(include=wanted.model_fields_set), Plan.of(row)
     row.update_from_dict(columns_of(said, row.retention))
     place = await find_place(job_type(row.kind), said.get("repository") or _number(row.repository_id), row.host)
     row.repository_id = place.repository_id
     await _check(asker, row, place)
-    if {"cron_expression", "timezone", "enabled", "jitter"} & said.keys() or row.next_run is None:
-        row.next_run = first_run(row, now()) if row.enabled else None
+    row.next_run = replanned(row, planned, now())
     await row.save()
     await _record(asker, "change", row, fields=sorted(said))
     after_commit(partial(queue.wake_ticker, row.next_run))

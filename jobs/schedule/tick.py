@@ -15,11 +15,12 @@ import structlog
 from tortoise.exceptions import IntegrityError
 
 from jobs import lifecycle, outbox
-from jobs.cancel import cancel
+from jobs.cancel import cancel_within
 from jobs.clock import now
 from jobs.database.unit import insert_all, reader, unit, update_all
 from jobs.errors import ConflictError, InvalidRequestError, RequestRefusedError
 from jobs.events import ScheduleMissed
+from jobs.lifecycle import StaleMoveError
 from jobs.models import Job, ScheduledJob, ScheduledRun
 from jobs.schedule.request import ORIGIN, principal_of, request_of
 from jobs.schedule.schedules import repository_name
@@ -103,23 +104,26 @@ async def _claim(at: datetime) -> int:
 
 
 async def _fresh(turns: dict[int, Turn], at: datetime) -> Sequence[ScheduledRun]:
-    """Rows for the turns that nobody has taken; a clock that was set back brings a time twice."""
+    """Rows for the turns that nobody has taken; a clock that was set back brings times again, and then new ones."""
     if not turns:
         return []
-    planned = {found.planned_at for found in turns.values()}
+    planned = {moment for found in turns.values() for moment in (found.planned_at, found.last_passed)}
     taken = ScheduledRun.filter(scheduled_job_id__in=list(turns), planned_at__in=list(planned))
     known = set(await taken.values_list("scheduled_job_id", "planned_at"))
-    return [
-        ScheduledRun(
-            scheduled_job_id=schedule_id,
-            planned_at=found.planned_at,
-            left_out=found.left_out,
-            state=CLAIMED,
-            claimed_at=at,
-        )
+    first_unknown = (
+        (schedule_id, *fresh[0])
         for schedule_id, found in turns.items()
-        if (schedule_id, found.planned_at) not in known
+        if (fresh := [each for each in _times_of(found) if (schedule_id, each[0]) not in known])
+    )
+    return [
+        ScheduledRun(scheduled_job_id=schedule_id, planned_at=moment, left_out=left_out, state=CLAIMED, claimed_at=at)
+        for schedule_id, moment, left_out in first_unknown
     ]
+
+
+def _times_of(found: Turn) -> tuple[tuple[datetime, int], ...]:
+    """The times that a run of this turn may stand for, and how many later ones each leaves out."""
+    return (found.planned_at, found.left_out), (found.last_passed, 0)
 
 
 async def _guarded(run_id: int) -> None:
@@ -136,9 +140,9 @@ async def _begin(run_id: int) -> None:
     schedule = await ScheduledJob.get(id=run.scheduled_job_id)
     request = request_of(schedule, run.planned_at, await repository_name(schedule))
     try:
-        if not is_missed(schedule, run.planned_at, now()):
-            await _make_way(schedule, request)
-        await unit(partial(_start, run_id, request))
+        if not is_missed(schedule, run.planned_at, now()) and await takes_second_person(request):
+            await submit(request)  # which is refused until that person has said yes
+        await unit(partial(_start, run_id, schedule.id, request))
     except RequestRefusedError as refusal:
         await unit(partial(_settle, run_id, Verdict(REFUSED, str(refusal))))
     except IntegrityError:
@@ -147,41 +151,37 @@ async def _begin(run_id: int) -> None:
         await ScheduledRun.filter(id=run_id, state=CLAIMED).update(state=STARTED, job_id=job.id)
 
 
-async def _make_way(schedule: ScheduledJob, request: JobRequest) -> None:
-    """Ask the second person where one decides, which is a refusal until then; end what is to be replaced."""
-    if await takes_second_person(request):
-        await submit(request)
-    if schedule.overlap == "replace":
-        await _cancel_all(schedule)
-
-
-async def _cancel_all(schedule: ScheduledJob) -> None:
-    for job in await _unfinished(schedule):
-        try:
-            await cancel(job.id, principal_of(schedule), origin=ORIGIN)
-        except ConflictError as error:  # it has just ended, or has come too far: then the new one waits for it
-            _log.info("not_replaced", job_id=job.id, reason=str(error))
-
-
-async def _start(run_id: int, request: JobRequest) -> None:
+async def _start(run_id: int, schedule_id: int, request: JobRequest) -> None:
     """Inside a unit: what becomes of a run that was taken."""
-    run = await ScheduledRun.filter(id=run_id, state=CLAIMED).select_for_update().first()
-    if run is None:
+    # Locked: of two runs of a schedule that begin at once, one has to see what the other has started (PostgreSQL).
+    schedule = await ScheduledJob.filter(id=schedule_id).select_for_update().first()
+    run = await ScheduledRun.filter(id=run_id, state=CLAIMED).first()
+    if run is None or schedule is None:
         return
-    schedule = await ScheduledJob.get(id=run.scheduled_job_id)
     unfinished = await _unfinished(schedule)
     at = now()
-    found = verdict(schedule, Turn(run.planned_at, run.left_out, at), at, unfinished)
+    found = verdict(schedule, Turn(run.planned_at, run.left_out, at, run.planned_at), at, unfinished)
     if found.state != STARTED:
         await _settle(run_id, found)
         if found.state == SKIPPED and unfinished:
             await lifecycle.note(unfinished[0].id, _skipped(run))
         return
     job = await accept_within(request)
+    if schedule.overlap == "replace":
+        await _replace(unfinished, schedule)
     if found.note:
         await lifecycle.note(job.id, found.note)
     await ScheduledRun.filter(id=run_id).update(state=STARTED, job_id=job.id, reason=found.note)
     await ScheduledJob.filter(id=schedule.id).update(last_run=at)
+
+
+async def _replace(unfinished: Sequence[Job], schedule: ScheduledJob) -> None:
+    """Inside the unit that has accepted the new one: what is refused replaces nothing."""
+    for job in unfinished:
+        try:
+            await cancel_within(job.id, principal_of(schedule), ORIGIN)
+        except (ConflictError, StaleMoveError) as error:  # it has ended, or has come too far: the new one waits for it
+            _log.info("not_replaced", job_id=job.id, reason=str(error))
 
 
 async def _settle(run_id: int, found: Verdict) -> None:

@@ -101,6 +101,53 @@ async def test_time_that_a_clock_brings_twice_runs_once(photos, clock):
     assert await Job.all().count() == 1
 
 
+async def test_run_that_a_clock_was_set_back_over_is_made_up_for_when_it_is_right_again(photos, clock):
+    row = await nightly()
+    for day in range(3):
+        clock.move_to(row.next_run + day * DAY)
+        await tick.tick()
+        await ended((await Job.all().order_by("-id").first()).id)
+    clock.shift(-2 * DAY)
+    await tick.realign()
+    await tick.tick()
+    assert await Job.all().count() == 3
+    clock.move_to(row.next_run + 3 * DAY + HOUR)
+    await tick.tick()
+    assert (await Job.all().order_by("-id").first()).note == "catches up on the run planned for 4 May 02:00 UTC"
+
+
+async def test_change_that_changes_no_time_keeps_a_run_that_is_due(photos, clock):
+    row = await nightly()
+    clock.move_to(row.next_run + HOUR)
+    same = ScheduleChange(cron_expression="0 2 * * *", timezone=row.timezone, enabled=True, jitter="0s")
+    await schedules.change(ASKER, row.id, same)
+    await schedules.change(ASKER, row.id, ScheduleChange(cron_expression="0 5 * * *"))
+    assert await tick.tick() == row.next_run + 3 * HOUR
+    assert (await Job.get()).note == "catches up on the run planned for 1 May 02:00 UTC"
+
+
+async def test_run_is_made_once_though_its_jitter_is_changed_before_and_after_it(photos, clock):
+    row = await nightly()
+    clock.move_to(row.next_run - MINUTE)
+    moved = await schedules.change(ASKER, row.id, ScheduleChange(jitter="2h"))
+    assert row.next_run < moved.next_run < row.next_run + 2 * HOUR
+    clock.move_to(moved.next_run)
+    await tick.tick()
+    await schedules.change(ASKER, row.id, ScheduleChange(jitter="9h"))
+    again = await schedules.change(ASKER, row.id, ScheduleChange(jitter="0s"))
+    assert again.next_run == row.next_run + DAY
+    assert await Job.all().count() == 1
+
+
+async def test_run_whose_jitter_is_taken_away_after_its_time_comes_at_once(photos, clock):
+    row = await nightly(jitter="9h")
+    clock.move_to(BEGIN.replace(hour=2))
+    assert row.next_run > now()
+    clock.shift(MINUTE)
+    changed = await schedules.change(ASKER, row.id, ScheduleChange(jitter="0s"))
+    assert changed.next_run == now()
+
+
 async def test_run_that_was_taken_by_a_worker_that_died_is_started_by_the_next_tick_once(photos, clock):
     row = await nightly()
     clock.move_to(row.next_run)
@@ -169,6 +216,33 @@ async def test_run_that_comes_due_while_the_last_one_goes_on_does_as_declared(ph
         assert unfinished[0].note.endswith("UTC was skipped: this one has not ended")
     if overlap == "replace":
         assert [job.status for job in await Job.all().order_by("id")] == ["cancelled", "cancelled", "pending"]
+
+
+@pytest.mark.parametrize("overlap", ["queue", "skip", "replace"])
+async def test_runs_of_a_schedule_that_begin_at_once_do_as_declared(opened, tmp_path, clock, overlap):
+    """On both engines: two workers that go on with what a third has taken."""
+    await repository_row("photos", tmp_path / "repository", [tmp_path])
+    often = NewSchedule(repository="photos", cron_expression="every minute", overlap=overlap)
+    rows = [await schedules.add(ASKER, often.model_copy(update={"name": f"often-{number}"})) for number in range(6)]
+    for minute in range(2):
+        clock.move_to(rows[0].next_run + minute * MINUTE)
+        assert await unit(partial(tick._claim, now())) == len(rows)
+    runs = await ScheduledRun.all().order_by("id").values_list("id", flat=True)
+    await asyncio.gather(*(tick._begin(run) for run in [*runs, *runs]))
+    unfinished = await Job.filter(status="pending").values_list("scheduled_job_id", flat=True)
+    assert sorted(unfinished) == [row.id for row in rows]
+    assert await Job.all().count() == len(rows) * (2 if overlap == "replace" else 1)
+
+
+async def test_run_that_is_refused_replaces_nothing(photos, clock):
+    row = await nightly(overlap="replace")
+    clock.move_to(row.next_run)
+    await tick.tick()
+    await ScheduledJob.filter(id=row.id).update(parameters={"nonsense": 1})
+    clock.shift(DAY)
+    await tick.tick()
+    assert [state for state, _ in await states()] == ["started", "refused"]
+    assert (await Job.get()).status == "pending"
 
 
 async def test_run_that_was_missed_replaces_nothing(photos, clock):
