@@ -47,7 +47,7 @@ async def import_(
 ) -> None:
     """Take over repositories, retention, checks and schedule from borgmatic's configuration."""
     try:
-        plan = _joined(path, _timing(schedule_from), host)
+        plan = _joined(path, schedule_from, host)
         _check(plan)
     except ImportRefusedError as error:
         fail(error)
@@ -62,11 +62,11 @@ async def import_(
             await _write(client, plan.planned, quiet=as_json)
 
 
-def _timing(given: Path | None) -> Timing | None:
-    """What the file says, or the first of the usual ones that says something."""
+def _timing(given: Path | None, file: Path) -> Timing | None:
+    """What the crontab or timer says of a configuration file, or the first of the usual ones that says something."""
     for place in (given,) if given else USUAL_PLACES:
         try:
-            found = read_timing(place.read_text())
+            found = read_timing(place.read_text(), file)
         except FileNotFoundError:
             if given:
                 raise ImportRefusedError(f"{given} does not exist.") from None
@@ -80,10 +80,11 @@ def _timing(given: Path | None) -> Timing | None:
     return None
 
 
-def _joined(path: Path, timing: Timing | None, host: str | None) -> Plan:
+def _joined(path: Path, schedule_from: Path | None, host: str | None) -> Plan:
     here = Here(socket.gethostname().partition(".")[0], socket.getfqdn(), getpass.getuser(), machine_zone())
     whole = Plan()
     for file in files_in(path):
+        timing = _timing(schedule_from, file.absolute())
         try:
             part = plan_of(read(file), timing, here, host)
         except ImportRefusedError as error:

@@ -86,9 +86,16 @@ def plan_of(options: Mapping[str, Any], timing: Timing | None, here: Here, host:
         plan.planned.append(Planned(repository, _schedule(repository["name"], options, timing, here)))
     if timing is None or timing.unread:
         why = timing.unread if timing else "no crontab line and no timer was found"
-        plan.left.append(("schedule", f"{why}: add one with `locutus schedule add REPO WHEN{_prune_option(options)}`"))
+        plan.left.append(
+            ("schedule", f"{why}: add one with `locutus schedule add REPO WHEN{_prune_option(options, timing)}`")
+        )
     for other in timing.others if timing else ():
         plan.left.append((other, "one time is taken over: add a schedule for this one"))
+    for step in ("prune", "compact"):
+        if timing and not timing.runs(step):
+            plan.left.append(
+                (step, "the crontab's line names what it runs, and not this: the schedule does not either")
+            )
     return plan
 
 
@@ -155,8 +162,8 @@ def _schedule(name: str, options: Mapping[str, Any], timing: Timing | None, here
     said: dict[str, Any] = {
         "name": f"{name}-backup", "repository": name, "cron_expression": timing.cron,
         "timezone": timing.timezone or here.timezone,
-        "jitter": timing.jitter_s or None, "catch_up": timing.catch_up, "run_prune_after": _prunes(options),
-        "run_compact_after": "compact" not in _texts(options.get("skip_actions")), **kept,
+        "jitter": timing.jitter_s or None, "catch_up": timing.catch_up, "run_prune_after": _prunes(options, timing),
+        "run_compact_after": timing.runs("compact") and "compact" not in _texts(options.get("skip_actions")), **kept,
     }  # fmt: skip
     return {field: value for field, value in said.items() if value is not None}
 
@@ -165,15 +172,15 @@ def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
     return {rule: options[rule] for rule in RULES if options.get(rule)}
 
 
-def _prunes(options: Mapping[str, Any]) -> bool:
-    """Whether the retention says here what it says in borgmatic."""
-    skipped = "prune" in _texts(options.get("skip_actions"))
+def _prunes(options: Mapping[str, Any], timing: Timing | None) -> bool:
+    """Whether borgmatic pruned, and the retention says here what it says there."""
+    skipped = "prune" in _texts(options.get("skip_actions")) or (timing is not None and not timing.runs("prune"))
     return bool(_kept(options)) and not skipped and not _keeps_otherwise(options)
 
 
-def _prune_option(options: Mapping[str, Any]) -> str:
+def _prune_option(options: Mapping[str, Any], timing: Timing | None) -> str:
     rules = ",".join(f"{rule.replace('_', '-')}={count}" for rule, count in _kept(options).items())
-    return f" --prune {rules}" if _prunes(options) else ""
+    return f" --prune {rules}" if _prunes(options, timing) else ""
 
 
 def _keeps_otherwise(options: Mapping[str, Any]) -> bool:

@@ -5,12 +5,13 @@ crontab(5); systemd.time(7), "Calendar Events"; systemd.timer(5).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from cli.borgmatic.crontab import FITS_NOT, lines_of
 from jobs.errors import InvalidRequestError
-from jobs.schedule.expression import ALIASES, parse
+from jobs.schedule.expression import parse
 
-PROGRAM = "borgmatic"
 SHORTHANDS = {
     "minutely": "* * * * *",
     "hourly": "0 * * * *",
@@ -22,7 +23,6 @@ SHORTHANDS = {
     "yearly": "0 0 1 1 *",
     "annually": "0 0 1 1 *",
 }
-_OTHER_ACTION = {"prune", "compact", "check", "list", "info", "extract"}
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600, "d": 86_400}
 _CALENDAR = re.compile(
     r"(?:(?P<days>[A-Za-z][A-Za-z.,]*)\s+)?"
@@ -36,7 +36,8 @@ _CALENDAR = re.compile(
 class Timing:
     """A cron expression, and what else a timer says; `jitter_s` is seconds.
 
-    `unread` is what can't be said in cron, `others` are further lines that have borgmatic run.
+    `unread` is what can't be said in cron, `others` are further lines that have borgmatic run. `actions` are those that
+    the line names; none means borgmatic's usual ones.
     """
 
     cron: str | None = None
@@ -45,24 +46,30 @@ class Timing:
     catch_up: str = "none"
     unread: str | None = None
     others: tuple[str, ...] = ()
+    actions: frozenset[str] = frozenset()
+
+    def runs(self, action: str) -> bool:
+        """Whether borgmatic did that at this time."""
+        return not self.actions or action in self.actions
 
 
-def read_timing(text: str) -> Timing | None:
-    """What a crontab or a timer says of borgmatic; None where it says nothing."""
-    return _timer(text) if re.search(r"^\s*\[Timer\]", text, re.MULTILINE) else _crontab(text)
+def read_timing(text: str, file: Path) -> Timing | None:
+    """What a crontab or a timer says of borgmatic with this configuration; None where it says nothing of borgmatic."""
+    return _timer(text) if re.search(r"^\s*\[Timer\]", text, re.MULTILINE) else _crontab(text, file)
 
 
-def _crontab(text: str) -> Timing | None:
-    """Of several lines the first that makes backups; `CRON_TZ` is cronie's, crontab(5)."""
-    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
-    running = [words for words in lines if len(words) > 1 and PROGRAM in " ".join(words)]
-    if not running:
-        return None
-    words = next((words for words in running if not _OTHER_ACTION.intersection(words)), running[0])
+def _crontab(text: str, file: Path) -> Timing | None:
+    """Of several lines the one that makes backups by this file; `CRON_TZ` is cronie's, crontab(5)."""
+    lines = lines_of(text)
+    fitting = [line for line in lines if line.fit(file) != FITS_NOT]
+    making = [line for line in fitting if line.makes_backups]
+    if not making:
+        return Timing(unread=f"no line of the crontab makes backups by {file}") if lines else None
+    chosen = min(making, key=lambda line: line.fit(file))
     zone = re.search(r"^\s*CRON_TZ\s*=\s*[\"']?([\w/+-]+)", text, re.MULTILINE)
-    written = words[0] if words[0] in ALIASES else " ".join(words[:5])
-    others = tuple(" ".join(other) for other in running if other is not words)
-    return _checked(Timing(written, zone[1] if zone else None, others=others), written)
+    others = tuple(line.text for line in fitting if line is not chosen)
+    timing = Timing(chosen.when, zone[1] if zone else None, others=others, actions=chosen.actions)
+    return _checked(timing, chosen.when)
 
 
 def _timer(text: str) -> Timing:
@@ -88,7 +95,7 @@ def _checked(timing: Timing, written: str) -> Timing:
     try:
         parse(timing.cron or "")
     except InvalidRequestError as error:
-        return Timing(unread=f"{written} can't be read: {error.reason}", others=timing.others)
+        return replace(timing, cron=None, unread=f"{written} can't be read: {error.reason}")
     return timing
 
 

@@ -1,5 +1,7 @@
 """What is read of borgmatic's configuration and of what ran it, and what is said to have no counterpart."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from cli.borgmatic.document import ImportRefusedError, parse
 from cli.borgmatic.plan import Here, plan_of
 from cli.borgmatic.timing import Timing, read_timing
 
+FILE = Path("/etc/borgmatic.d/nas.yaml")
 HERE = Here("nas", "nas.example.org", "root", "Europe/Berlin")
 FLAT = """
 source_directories: [/home, /etc]
@@ -160,8 +163,25 @@ def timer(*lines):
         ("0 3 * * * root something", None),
         (
             "CRON_TZ=Asia/Tokyo\n0 5 * * 0 root borgmatic check\n0 3 * * * root borgmatic create\n",
-            Timing("0 3 * * *", "Asia/Tokyo", others=("0 5 * * 0 root borgmatic check",)),
+            Timing(
+                "0 3 * * *", "Asia/Tokyo", others=("0 5 * * 0 root borgmatic check",), actions=frozenset({"create"})
+            ),
         ),
+        ("0 3 * * * borgmatic -C -p > /dev/null", Timing("0 3 * * *", actions=frozenset({"create", "prune"}))),
+        (
+            "0 3 * * * borgmatic create --list && borgmatic check",
+            Timing("0 3 * * *", actions=frozenset({"create", "check"})),
+        ),
+        ("PATH = /opt/borgmatic/bin\n0 3 * * * flock -n /x borgmatic", Timing("0 3 * * *")),
+        (
+            "0 4 * * * borgmatic -c /x.yaml\n0 3 * * * borgmatic\n0 2 * * * borgmatic --config=/a/nas.yaml 2>&1\n",
+            Timing("0 2 * * *", others=("0 3 * * * borgmatic",)),
+        ),
+        ("0 4 * * * borgmatic -c /a/x.yaml /b/nas.yaml create", Timing("0 4 * * *", actions=frozenset({"create"}))),
+        ("0 4 * * * borgmatic --config /etc/borgmatic.d >/log", Timing("0 4 * * *")),
+        ("0 4 * * * borgmatic -c /etc/borgmatic.d/other.yaml", None),
+        ("0 4 * * * borgmatic check", None),
+        ("@reboot borgmatic", None),
         (timer("OnCalendar=daily", "OnCalendar=12:00"), Timing("0 0 * * *", others=("OnCalendar=12:00",))),
         (timer("OnCalendar=daily", "Persistent=true"), Timing("0 0 * * *", catch_up="one")),
         (timer("OnCalendar=*-*-* 02:30:00", "RandomizedDelaySec=3h"), Timing("30 2 * * *", jitter_s=10800)),
@@ -177,11 +197,27 @@ def timer(*lines):
     ],
 )
 def test_time_is_read_from_crontab_or_timer(text, expected):
-    found = read_timing(text)
+    found = read_timing(text, FILE)
     if expected is None:
         assert found is None or found.unread
     else:
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "steps"),
+    [
+        ("", ["prune", "compact"]),
+        ("create --stats", []),
+        ("create compact", ["compact"]),
+        ("create -c /etc/borgmatic.d/nas.yaml prune", ["prune"]),
+    ],
+)
+def test_schedule_runs_after_the_backup_what_the_line_ran_and_what_not_is_said(command, steps):
+    plan = plan_of(parse(FLAT, "f"), read_timing(f"0 3 * * * root borgmatic {command}", FILE), HERE)
+    for planned in plan.planned:
+        assert [step for step in ("prune", "compact") if planned.schedule[f"run_{step}_after"]] == steps
+    assert {"prune", "compact"} - dict(plan.left).keys() == set(steps)
 
 
 def test_every_further_time_is_said_to_be_left():
@@ -191,6 +227,6 @@ def test_every_further_time_is_said_to_be_left():
 
 @given(st.text("OnCalendar=Mon..Fri*-/~,:0123 abc\n[Timer]", max_size=80))
 def test_any_timer_is_read_or_said_to_be_unread(text):
-    found = read_timing(f"[Timer]\nOnCalendar={text}")
+    found = read_timing(f"[Timer]\nOnCalendar={text}", FILE)
     assert found is not None
     assert found.cron or found.unread
