@@ -30,7 +30,8 @@ USUAL_PLACES = (
     Path("/etc/systemd/system/borgmatic.timer"),
     Path("/usr/lib/systemd/system/borgmatic.timer"),
 )
-SECRET = frozenset({"passphrase"})
+SECRET = frozenset({"passphrase", "passphrase_command"})
+"""A command may be `echo` and the passphrase."""
 
 
 @command

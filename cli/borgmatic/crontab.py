@@ -17,6 +17,7 @@ _FLAGS = {
 }  # fmt: skip
 """Actions as borgmatic's older versions wrote them."""
 _FIELDS = 5
+_FIELD = re.compile(r"@\w+|[\w*/,#?-]+")
 FITS_BEST, FITS, SAYS_NONE, FITS_NOT = range(4)
 
 
@@ -24,10 +25,13 @@ FITS_BEST, FITS, SAYS_NONE, FITS_NOT = range(4)
 class Line:
     """`when` is cron's five fields or an alias; no action named means borgmatic's usual ones."""
 
-    text: str
     when: str
     actions: frozenset[str]
     configurations: Sequence[Path]
+
+    def __str__(self) -> str:
+        """When and what, and no more of it: a line may hold secrets."""
+        return " ".join([self.when, PROGRAM, *sorted(self.actions)])
 
     @property
     def makes_backups(self) -> bool:
@@ -52,12 +56,11 @@ def lines_of(text: str) -> list[Line]:
 def _line(words: Sequence[str]) -> Line | None:
     count = 1 if words and words[0].startswith("@") else _FIELDS
     commands = [command for command in re.split("[;&|]+", " ".join(words[count:])) if PROGRAM in command]
-    if not commands:
+    if not commands or not all(map(_FIELD.fullmatch, words[:count])):
         return None
     said = [_arguments(command) for command in commands]
     named = [{_FLAGS.get(word, word) for word in arguments} & ACTIONS for arguments in said]
     return Line(
-        text=" ".join(words),
         when=" ".join(words[:count]),
         actions=frozenset().union(*named) if all(named) else frozenset(),
         configurations=tuple(Path(name) for arguments in said for name in _configurations(arguments)),

@@ -67,7 +67,7 @@ def _crontab(text: str, file: Path) -> Timing | None:
         return Timing(unread=f"no line of the crontab makes backups by {file}") if lines else None
     chosen = min(making, key=lambda line: line.fit(file))
     zone = re.search(r"^\s*CRON_TZ\s*=\s*[\"']?([\w/+-]+)", text, re.MULTILINE)
-    others = tuple(line.text for line in fitting if line is not chosen)
+    others = tuple(str(line) for line in fitting if line is not chosen)
     timing = Timing(chosen.when, zone[1] if zone else None, others=others, actions=chosen.actions)
     return _checked(timing, chosen.when)
 

@@ -68,11 +68,10 @@ def test_import_makes_what_the_plan_says_once(run, given):
     )
 
 
-def test_passphrase_is_never_shown_and_what_would_be_refused_writes_nothing(run, given, tmp_path):
+@pytest.mark.parametrize("option", ["encryption_passphrase: hidden", "encryption_passcommand: echo hidden"])
+def test_passphrase_is_never_shown_and_what_would_be_refused_writes_nothing(run, given, tmp_path, option):
     file = tmp_path / "borgmatic.d" / "photos.yaml"
-    file.write_text(
-        CONFIGURATION.replace("encryption_passcommand: cat /root/secret-file", "encryption_passphrase: hidden")
-    )
+    file.write_text(CONFIGURATION.replace("encryption_passcommand: cat /root/secret-file", option))
     said = run("repo", "import", *given, "--dry-run", "--json")
     assert json.loads(said)["repositories"][0]["name"] == "photos"
     assert "hidden" not in said + run("repo", "import", *given, "--dry-run")

@@ -162,10 +162,8 @@ def timer(*lines):
         ("MAILTO=x\n@daily borgmatic", Timing("@daily")),
         ("0 3 * * * root something", None),
         (
-            "CRON_TZ=Asia/Tokyo\n0 5 * * 0 root borgmatic check\n0 3 * * * root borgmatic create\n",
-            Timing(
-                "0 3 * * *", "Asia/Tokyo", others=("0 5 * * 0 root borgmatic check",), actions=frozenset({"create"})
-            ),
+            "CRON_TZ=Asia/Tokyo\n0 5 * * 0 root KEY=hidden borgmatic check -v 1\n0 3 * * * borgmatic create\n",
+            Timing("0 3 * * *", "Asia/Tokyo", others=("0 5 * * 0 borgmatic check",), actions=frozenset({"create"})),
         ),
         ("0 3 * * * borgmatic -C -p > /dev/null", Timing("0 3 * * *", actions=frozenset({"create", "prune"}))),
         (
