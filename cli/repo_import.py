@@ -3,12 +3,13 @@
 import getpass
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bot import wording
 from cli.api_client import Api, ApiError, api
@@ -18,11 +19,14 @@ from cli.borgmatic.timing import Timing, read_timing
 from cli.output import AsJson, command, fail, note, say, say_json
 from cli.repo import PATH
 from cli.schedule import PATH as SCHEDULES
+from jobs.clock import now
 from jobs.errors import InvalidRequestError
 from jobs.field_errors import field_name, reason
+from jobs.models import ScheduledJob
 from jobs.repository_fields import NewRepository, archive_glob_of
 from jobs.retention import in_words
 from jobs.schedule.fields import NewSchedule
+from jobs.schedule.turns import check_jitter
 from jobs.settings import load_settings, machine_zone
 
 USUAL_PLACES = (
@@ -101,19 +105,32 @@ def _check(plan: Plan) -> None:
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ImportRefusedError(f"two repositories would be called {min(doubled)}: give them a label each.")
     for planned in plan.planned:
-        _model(NewRepository, planned.repository)
-        if planned.schedule:
-            _model(NewSchedule, planned.schedule)
+        row, schedule = planned.repository, planned.schedule
+        with _refusing(row["name"]):
+            NewRepository.model_validate(row)
+            _glob(row)
+        if schedule:
+            with _refusing(schedule["name"]):
+                NewSchedule.model_validate(schedule)
+                _check_jitter(schedule)
 
 
-def _model(model: type[BaseModel], fields: dict[str, Any]) -> None:
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
     try:
-        model.model_validate(fields)
+        yield
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise ImportRefusedError(f"{fields['name']}: {field_name(first)}: {reason(first)}") from error
+        raise ImportRefusedError(f"{name}: {field_name(first)}: {reason(first)}") from error
     except InvalidRequestError as error:
-        raise ImportRefusedError(f"{fields['name']}: {error}") from error
+        raise ImportRefusedError(f"{name}: {error}") from error
+
+
+def _check_jitter(schedule: dict[str, Any]) -> None:
+    row = ScheduledJob(
+        cron_expression=schedule["cron_expression"], timezone=schedule["timezone"], jitter_s=schedule.get("jitter", 0)
+    )
+    check_jitter(row, now())
 
 
 def _say(plan: Plan) -> None:

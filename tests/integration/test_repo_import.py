@@ -82,12 +82,26 @@ def test_passphrase_is_never_shown_and_what_would_be_refused_writes_nothing(run,
     assert json.loads(run("repo", "list", "--json"))["items"] == []
 
 
-def test_import_without_the_schedule_that_was_refused_says_so(run, given, tmp_path):
-    timer = tmp_path / "borgmatic.timer"
-    timer.write_text("[Timer]\nOnCalendar=hourly\nRandomizedDelaySec=3h\n")
-    said = run("repo", "import", given[0], "--schedule-from", str(timer), status=1)
-    assert "The repository photos is added, but not its schedule: " in said
-    assert "jitter" in said
+@pytest.mark.parametrize(
+    ("option", "timer", "said"),
+    [
+        ("archive_name_format: '{now}'", "", "photos: archive_name_template: '{now}' needs a fixed part"),
+        ("archive_name_format: 'x-{now}-{pid}'", "", "photos: archive_name_template: 'x-{now}-{pid}' has an unknown"),
+        ("", "OnCalendar=hourly\nRandomizedDelaySec=1h", "photos-backup: jitter: the runs are 1:00:00 apart"),
+    ],
+)
+def test_plan_that_would_be_refused_in_part_is_refused_as_a_whole(run, given, tmp_path, option, timer, said):
+    (tmp_path / "borgmatic.d" / "photos.yaml").write_text(CONFIGURATION + option)
+    (tmp_path / "timer").write_text(f"[Timer]\n{timer or 'OnCalendar=daily'}\n")
+    assert said in run("repo", "import", given[0], "--schedule-from", str(tmp_path / "timer"), status=1)
+    assert json.loads(run("repo", "list", "--json"))["items"] == []
+
+
+def test_import_without_the_schedule_that_was_refused_says_so(run, given):
+    run("repo", "add", "mail", "/backup/mail.borg", "--source", "/home")
+    run("schedule", "add", "mail", "0 2 * * *", "--name", "photos-backup")
+    said = run("repo", "import", *given, status=1)
+    assert "The repository photos is added, but not its schedule: There is a schedule called photos-backup" in said
 
 
 @pytest.mark.parametrize(("option", "stay"), [("", {"nas-2025-03", "other-2025-01"}), ("keep_within: 1d", None)])
