@@ -86,7 +86,13 @@ def _timing(given: Path | None, file: Path) -> Timing | None:
 
 
 def _joined(path: Path, schedule_from: Path | None, host: str | None) -> Plan:
-    here = Here(socket.gethostname().partition(".")[0], socket.getfqdn(), getpass.getuser(), machine_zone())
+    here = Here(
+        hostname=socket.gethostname().partition(".")[0],
+        fqdn=socket.getfqdn(),
+        user=getpass.getuser(),
+        timezone=machine_zone(),
+        home=str(Path.home()),
+    )
     whole = Plan()
     for file in files_in(path):
         timing = _timing(schedule_from, file.absolute())

@@ -49,6 +49,11 @@ def parse(text: str, name: str) -> dict[str, Any]:
         raise ImportRefusedError(f"{name} is no YAML ({first}).") from error
     if not isinstance(document, Mapping):
         raise ImportRefusedError(f"{name} is no borgmatic configuration: it has no options.")
+    if document.get("constants"):
+        raise ImportRefusedError(
+            f"{name} has constants, which are not filled in here: write what `borgmatic config show` prints "
+            "into one file, without its `constants`, and import that."
+        )
     return dict(_flat(document))
 
 

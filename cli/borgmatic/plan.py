@@ -24,6 +24,7 @@ _TAKEN = {
 }  # fmt: skip
 _SILENT = {"verbosity", "syslog_verbosity", "log_file_verbosity", "color", "progress", "statistics", "list_details"}
 """How borgmatic itself prints: nothing is lost by leaving it."""
+_ON_BY_ITSELF = {"acls", "xattrs", "flags", "bsd_flags", "ctime", "birthtime"}
 _PATTERNS = ("match_archives", "glob_archives", "prefix")
 """Which archives borgmatic looks at; here that is the name template's."""
 _NOT_PRUNED = "nothing is pruned before you say what is: `/backup prune REPO --dry-run` shows it"
@@ -34,6 +35,7 @@ _WHY: Sequence[tuple[str, str]] = (
     (r"ntfy|pushover|apprise", "add a notification channel instead"),
     (r"btrfs|zfs|lvm|bootable", "take snapshots outside, and back up their directory"),
     (r"ssh_command", "only the key in it is taken over"),
+    (r"acls|xattrs|flags|bsd_flags|ctime|birthtime", "what borg stores of a file by itself is stored"),
     (r"keep_.*", f"prune has no such rule here, and by the others alone more would go: {_NOT_PRUNED}"),
     ("|".join(_PATTERNS), _NOT_PRUNED),
 )
@@ -47,6 +49,7 @@ class Here:
     fqdn: str
     user: str
     timezone: str
+    home: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +70,21 @@ class Plan:
 
 def plan_of(options: Mapping[str, Any], timing: Timing | None, here: Here, host: str | None = None) -> Plan:
     """The plan of one file; raises `ImportRefusedError` where that has no repository or no source."""
-    plan = Plan(left=list(_left(options)))
-    sources = _texts(options.get("source_directories"))
+    plan = Plan(left=list(_left(options, here)))
+    sources = _paths("source_directories", options, here, filled_in=r"[*?\[{]")
     places = list(_places(options.get("repositories"), here))
     if not places or not sources:
         raise ImportRefusedError("the configuration names no repository or no source directory.")
+    excludes = _paths("exclude_patterns", options, here, filled_in=r"\$\{")
     secret = _secret(options, plan)
     checks = _checks(options, plan)
     for label, location, encryption in places:
         fields = {
             "name": _name(label or location), "location": location, "source_directories": sources, "host": host,
-            "exclude_patterns": _texts(options.get("exclude_patterns")), "compression": options.get("compression"),
+            "exclude_patterns": excludes, "compression": options.get("compression"),
             "encryption": encryption, "archive_name_template": _template(options, here),
             "remote_path": options.get("remote_path"), "upload_ratelimit": options.get("upload_rate_limit"),
-            "ssh_key": _ssh_key(options), **secret, **checks,
+            "ssh_key": _ssh_key(options, here), **secret, **checks,
         }  # fmt: skip
         repository = {name: value for name, value in fields.items() if value not in (None, [])}
         plan.planned.append(Planned(repository, _schedule(repository["name"], options, timing, here)))
@@ -97,6 +101,21 @@ def plan_of(options: Mapping[str, Any], timing: Timing | None, here: Here, host:
                 (step, "the crontab's line names what it runs, and not this: the schedule does not either")
             )
     return plan
+
+
+def _paths(option: str, options: Mapping[str, Any], here: Here, *, filled_in: str) -> list[str]:
+    """The paths with `~` expanded; raises `ImportRefusedError` for one that borgmatic fills in at each run."""
+    paths = [_at_home(text, here) for text in _texts(options.get(option))]
+    if refused := [path for path in paths if re.search(rf"{filled_in}|^~", path)]:
+        raise ImportRefusedError(
+            f"{option}: {refused[0]} is filled in by borgmatic at each run, and would be taken as it stands here. "
+            "Write out what it means, and import that."
+        )
+    return paths
+
+
+def _at_home(path: str, here: Here) -> str:
+    return here.home + path[1:] if path == "~" or path.startswith("~/") else path
 
 
 def _places(given: Any, here: Here) -> Iterator[tuple[str | None, str, str | None]]:
@@ -143,16 +162,18 @@ def _secret(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     text = str(phrase)
     if found := re.fullmatch(r"\{credential file (?P<path>/[^}]+)\}", text):
         return {"passphrase_file": found["path"].strip()}
-    if re.match(r"\$\{|\{credential ", text):
+    if re.search(r"\$\{|^\{credential ", text):
         plan.left.append(("encryption_passphrase", "it comes from elsewhere: say it with `locutus repo passphrase`"))
         return {}
     return {"passphrase": text}
 
 
-def _ssh_key(options: Mapping[str, Any]) -> str | None:
-    """The key of `ssh -i /root/.ssh/backup`."""
-    found = re.search(r"(?:^|\s)-i\s*(/\S+)", str(options.get("ssh_command") or ""))
-    return found[1] if found else None
+def _ssh_key(options: Mapping[str, Any], here: Here) -> str | None:
+    """The key of `ssh -i ~/.ssh/backup` or `ssh -o IdentityFile=/root/key`."""
+    found = re.search(
+        r"(?:^|\s)-(?:i\s*|o\s*['\"]?IdentityFile[=\s]\s*)['\"]?([/~][^\s'\"]+)", str(options.get("ssh_command") or "")
+    )
+    return _at_home(found[1], here) if found else None
 
 
 def _schedule(name: str, options: Mapping[str, Any], timing: Timing | None, here: Here) -> dict[str, Any] | None:
@@ -206,6 +227,8 @@ def _checks(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     if "disabled" in names or not plain:
         return {}
     limit = next((check["max_duration"] for check in plain if check.get("max_duration")), None)
+    if limit and "archives" in names:
+        plan.left.append(("checks: archives", "a check of max_duration looks at the repository alone"))
     return {"check_interval_days": min(map(_interval_days, plain)), "check_max_duration": limit}
 
 
@@ -214,11 +237,14 @@ def _interval_days(check: Mapping[str, Any]) -> int:
     return max(1, round(int(found[1]) * _DAYS[found[2]])) if found else ALWAYS_DAYS
 
 
-def _left(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _left(options: Mapping[str, Any], here: Here) -> Iterator[tuple[str, str]]:
     for name, value in options.items():
-        if name in _TAKEN or name in _SILENT or value in (None, [], {}, False):
+        by_itself = value is (name in _ON_BY_ITSELF)
+        if name in _TAKEN or name in _SILENT or value in (None, [], {}) or by_itself:
             continue
         why = next((reason for pattern, reason in _WHY if re.fullmatch(pattern, name)), "it has no counterpart here")
+        if name == "ssh_command" and not _ssh_key(options, here):
+            why = "it names no key, and nothing else of it is taken over"
         yield name, why
 
 

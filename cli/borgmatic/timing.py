@@ -23,7 +23,22 @@ SHORTHANDS = {
     "yearly": "0 0 1 1 *",
     "annually": "0 0 1 1 *",
 }
-_UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600, "d": 86_400}
+_UNITS = {
+    name: seconds
+    for names, seconds in (
+        ("usec us µs", 1e-6),
+        ("msec ms", 1e-3),
+        ("seconds second sec s", 1),
+        ("minutes minute min m", 60),
+        ("hours hour hr h", 3600),
+        ("days day d", 86_400),
+        ("weeks week w", 7 * 86_400),
+        ("months month M", 30.44 * 86_400),
+        ("years year y", 365.25 * 86_400),
+    )
+    for name in names.split()
+} | {"": 1}
+"""systemd.time(7), "Parsing Time Spans"; a bare number is seconds."""
 _CALENDAR = re.compile(
     r"(?:(?P<days>[A-Za-z][A-Za-z.,]*)\s+)?"
     r"(?:(?:\*-)?(?P<month>[\d*,./]+)-(?P<day>[\d*,./]+|[\d*]+)\s+|\*-(?P<month_last>[\d*,./]+)~0?1\s+)?"
@@ -122,6 +137,9 @@ def _field(text: str, first: int = 0) -> str:
 
 
 def _seconds(text: str) -> int:
-    """`3h`, `1h 30min`, `900`; 0 for what can't be read."""
-    pieces = re.findall(r"(\d+)\s*([a-z]*)", text.lower())
-    return sum(int(number) * _UNITS.get(unit, 0) for number, unit in pieces)
+    """`3h`, `1h 30min`, `1.5h`, `900`; 0 for what can't be read, as systemd takes it."""
+    pieces = re.findall(r"([0-9.]+)\s*([a-zA-Zµ]*)", text)
+    try:
+        return round(sum(float(number) * _UNITS[unit] for number, unit in pieces))
+    except (KeyError, ValueError):
+        return 0

@@ -115,7 +115,7 @@ async def test_archives_of_borgmatic_are_pruned_as_the_plan_says_and_others_stay
         f"source_directories: [{tmp_path / 'sources'}]\nrepositories: [{{path: {tmp_path / 'repo'}, label: photos}}]\n"
         f"archive_name_format: '{{hostname}}-{{now:%Y-%m}}'\nkeep_last: 2\n{option}\n"
     )
-    [planned] = plan_of(read(file), Timing("0 2 * * *"), Here("nas", "nas", "root", "UTC")).planned
+    [planned] = plan_of(read(file), Timing("0 2 * * *"), Here("nas", "nas", "root", "UTC", "/root")).planned
     async with instance(settings_for(tmp_path, sqlite_url, redis_url)) as locutus:
         for path, fields in (
             ("/api/repositories", {**planned.repository, "encryption": "none"}),

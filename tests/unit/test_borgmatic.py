@@ -11,7 +11,7 @@ from cli.borgmatic.plan import Here, plan_of
 from cli.borgmatic.timing import Timing, read_timing
 
 FILE = Path("/etc/borgmatic.d/nas.yaml")
-HERE = Here("nas", "nas.example.org", "root", "Europe/Berlin")
+HERE = Here("nas", "nas.example.org", "root", "Europe/Berlin", "/root")
 FLAT = """
 source_directories: [/home, /etc]
 repositories:
@@ -39,6 +39,9 @@ commands:
 postgresql_databases: [{name: users}]
 healthchecks: {ping_url: https://hc-ping.com/x}
 verbosity: 1
+xattrs: false
+acls: true
+one_file_system: false
 """
 SECTIONS = """
 location:
@@ -96,7 +99,8 @@ def test_flat_configuration_becomes_repositories_with_schedules():
 def test_every_option_without_a_counterpart_is_named_with_a_reason():
     left = dict(plan_of(parse(FLAT, "f"), None, HERE).left)
     assert left.keys() == {
-        "exclude_caches", "commands", "postgresql_databases", "healthchecks", "checks: spot", "schedule",
+        "exclude_caches", "commands", "postgresql_databases", "healthchecks", "checks: spot", "checks: archives",
+        "xattrs", "schedule",
     }  # fmt: skip
     assert "runs no programs" in left["commands"]
     assert "secret text" not in str(left)
@@ -125,6 +129,7 @@ def test_configuration_in_sections_is_read_as_well():
         ("<<: !include common.yaml", "includes other files"),
         ("a: !!python/object:os.system x", "is no YAML"),
         ("", "has no options"),
+        ("constants: {root: /data}\nsource_directories: ['{root}/x']", "has constants"),
     ],
 )
 def test_what_is_no_configuration_is_refused(text, said):
@@ -142,6 +147,7 @@ def test_configuration_without_repository_or_source_is_refused():
     [
         ({"encryption_passphrase": "{credential file /etc/pass}"}, {"passphrase_file": "/etc/pass"}),
         ({"encryption_passphrase": "${PASS}"}, {}),
+        ({"encryption_passphrase": "a${PASS}"}, {}),
         ({"encryption_passphrase": 1234}, {"passphrase": "1234"}),
     ],
 )
@@ -149,6 +155,45 @@ def test_passphrase_is_taken_from_where_it_is(given, fields):
     [planned] = plan_of({"repositories": ["/r/a"], "source_directories": ["/s"], **given}, None, HERE).planned
     assert {name: value for name, value in planned.repository.items() if name.startswith("passphrase")} == fields
     assert planned.schedule is None
+
+
+@pytest.mark.parametrize("source", ["/home/*/docs", "/srv/${APP}", "/data/[a-c]", "~other/docs"])
+def test_source_that_borgmatic_fills_in_is_refused(source):
+    with pytest.raises(ImportRefusedError, match="Write out what it means") as refused:
+        plan_of({"repositories": ["/r/a"], "source_directories": ["/s", source]}, None, HERE)
+    assert source in str(refused.value)
+
+
+def test_home_is_that_of_who_imports():
+    options = {"repositories": ["/r/a"], "source_directories": ["~/docs"], "exclude_patterns": ["~/*/cache", "*.o"]}
+    [planned] = plan_of(options, None, HERE).planned
+    assert planned.repository["source_directories"] == ["/root/docs"]
+    assert planned.repository["exclude_patterns"] == ["/root/*/cache", "*.o"]
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "why"),
+    [
+        ("ssh -i ~/.ssh/k -p 22", "/root/.ssh/k", "only the key"),
+        ("ssh -o IdentityFile=/root/k", "/root/k", "only the key"),
+        ("ssh -4 -o 'IdentityFile /root/k'", "/root/k", "only the key"),
+        ("ssh -p 2222", None, "it names no key"),
+    ],
+)
+def test_key_of_the_ssh_command_is_taken_or_said_to_lack(command, key, why):
+    options = {"repositories": ["/r/a"], "source_directories": ["/s"], "ssh_command": command}
+    plan = plan_of(options, None, HERE)
+    assert plan.planned[0].repository.get("ssh_key") == key
+    assert why in dict(plan.left)["ssh_command"]
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [("900", 900), ("15 minutes", 900), ("90 seconds", 90), ("1.5h", 5400), ("1h 30min", 5400),
+     ("2days 1week", 777_600), ("1M", 2_630_016), ("infinity", 0), ("5 apples", 0)],
+)  # fmt: skip
+def test_delay_is_read_in_every_unit_of_systemd(span, seconds):
+    assert read_timing(timer("OnCalendar=daily", f"RandomizedDelaySec={span}"), FILE).jitter_s == seconds
 
 
 def timer(*lines):
