@@ -14,7 +14,6 @@ from tests.fakes.hook_senders import STANDARD_SECRET
 from tests.fakes.hook_storm import Storm, a_third_repeated, until_answered
 
 ADMIN_TOKEN = "an-admin-token-of-the-tests"
-CLIENTS = 40
 
 
 class Gateway:
@@ -55,7 +54,7 @@ async def prepare(http):
 
 async def test_every_delivery_has_one_job_though_the_gateway_is_killed(tmp_path, database_url, redis_url):
     number = 1000 if database_url.startswith("sqlite") else 300
-    gateway, storm = Gateway(tmp_path, database_url, redis_url), Storm(a_third_repeated(number), CLIENTS)
+    gateway, storm = Gateway(tmp_path, database_url, redis_url), Storm(a_third_repeated(number), clients=number)
 
     async def kill_in_the_middle():
         await storm.half_way.wait()
@@ -65,7 +64,7 @@ async def test_every_delivery_has_one_job_though_the_gateway_is_killed(tmp_path,
 
     await gateway.start()
     try:
-        async with aiohttp.ClientSession(gateway.url) as http:
+        async with aiohttp.ClientSession(gateway.url, connector=aiohttp.TCPConnector(limit=0)) as http:
             await prepare(http)
             await asyncio.gather(kill_in_the_middle(), storm.send(http))
     finally:
