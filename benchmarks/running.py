@@ -102,7 +102,7 @@ async def locutus_up(command: str = "up", **environment: str) -> AsyncIterator[R
 
 
 async def _ready(http: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with http.get("/readyz") as answer:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from bot.notice import Notice, notice_of
 from jobs import log_store
+from jobs.database.unit import reader
 from jobs.delivery import Answer
+from jobs.models import Job
 from webhooks.apprise_calls import APPRISE
 from webhooks.apprise_server import name_of, service_of
 from webhooks.outbound import USER_AGENT, WebhookSender
@@ -60,10 +62,17 @@ class Notifier:
         if suffix is None:
             return Answer(None)
         data = document["data"]
+        if document["type"] == "job.started" and await _has_ended(data["id"]):
+            return Answer(None, text="Not sent: the job has ended by now, and the monitor would wait for its end.")
         lines = await log_store.tail(data["id"], LOG_TAIL_LINES) if suffix == "/fail" else []
         body = "\n".join([f"{data['kind']} #{data['id']}: {data['error_message'] or data['status']}", *lines])
         headers = {"user-agent": USER_AGENT, "content-type": "text/plain; charset=utf-8"}
         return await self._sender.post(url + suffix, body.encode(), headers, at)
+
+
+async def _has_ended(job_id: int) -> bool:
+    """A start that could not be told in time must not come behind its end."""
+    return await Job.filter(id=job_id, completed_at__isnull=False).using_db(reader()).exists()
 
 
 async def tell(url: str, notice: Notice) -> Answer:

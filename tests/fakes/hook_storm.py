@@ -2,33 +2,36 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
 
-from tests.fakes.hook_senders import Signed, standard
+from tests.fakes.hook_senders import fresh_id, standard
 
 ACCEPTED = frozenset({200, 202})
 
 
-def a_third_repeated(number: int) -> list[Signed]:
-    """So many deliveries of which a third are repetitions: half of these side by side with what they repeat, half of
-    them after everything else.
+def a_third_repeated(number: int) -> list[str]:
+    """The ids of so many deliveries of which a third are repetitions: half of these side by side with what they repeat,
+    half of them after everything else.
     """
     repeated = number // 3
-    distinct = [standard({"n": index}) for index in range(number - repeated)]
+    distinct = [fresh_id() for _ in range(number - repeated)]
     near = repeated // 2
-    side_by_side = [signed for signed in distinct[:near] for _ in range(2)]
+    side_by_side = [webhook_id for webhook_id in distinct[:near] for _ in range(2)]
     return [*side_by_side, *distinct[near:], *distinct[near:repeated]]
 
 
-async def until_answered(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    """As a sender that does not give up; status and JSON."""
+async def until_answered(
+    http: aiohttp.ClientSession, method: str, path: str, options: Callable[[], dict[str, Any]]
+) -> tuple[int, Any]:
+    """As a sender that does not give up, and signs each try anew; status and JSON."""
     while True:
         try:
-            async with http.request(method, path, timeout=aiohttp.ClientTimeout(30), **options) as answer:
+            async with http.request(method, path, timeout=aiohttp.ClientTimeout(30), **options()) as answer:
                 if answer.status < 500:
                     return answer.status, await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError):
@@ -36,11 +39,17 @@ async def until_answered(http: aiohttp.ClientSession, method: str, path: str, **
         await asyncio.sleep(0.05)
 
 
+def signed(webhook_id: str) -> dict[str, Any]:
+    """A delivery as a client's request takes it."""
+    headers, body = standard({"n": webhook_id}, webhook_id=webhook_id)
+    return {"headers": headers, "data": body}
+
+
 @dataclass
 class Storm:
     """Sends every delivery from many clients; `half_way` is set when half of them were answered."""
 
-    deliveries: Sequence[Signed]
+    deliveries: Sequence[str]
     clients: int
     half_way: asyncio.Event = field(default_factory=asyncio.Event)
     answers: list[tuple[str, int]] = field(default_factory=list)
@@ -50,10 +59,10 @@ class Storm:
         waiting = iter(self.deliveries)
 
         async def client() -> None:
-            for headers, body in waiting:
-                status, said = await until_answered(http, "POST", path, data=body, headers=headers)
+            for webhook_id in waiting:
+                status, said = await until_answered(http, "POST", path, partial(signed, webhook_id))
                 assert status in ACCEPTED, said
-                self.answers.append((headers["webhook-id"], said["job_id"]))
+                self.answers.append((webhook_id, said["job_id"]))
                 if len(self.answers) * 2 >= len(self.deliveries):
                     self.half_way.set()
 
@@ -63,7 +72,7 @@ class Storm:
 
     def outcome(self, rows: dict[str, int], jobs: Sequence[int]) -> dict[str, int]:
         """The count of what went wrong: `rows` has each known delivery's job, `jobs` is every job there is."""
-        distinct = {headers["webhook-id"] for headers, _ in self.deliveries}
+        distinct = set(self.deliveries)
         jobs_of = Counter(rows.values())
         return {
             "answered": len(self.answers),

@@ -44,11 +44,11 @@ class Gateway:
 async def prepare(http):
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     photos = {"name": "photos", "location": "/srv/photos", "source_directories": ["/home"], "encryption": "none"}
-    status, said = await until_answered(http, "POST", "/api/repositories", json=photos, headers=headers)
+    status, said = await until_answered(http, "POST", "/api/repositories", lambda: {"json": photos, "headers": headers})
     assert status == 201, said
     action = {"kind": "backup", "repository": "photos"}
     hook = {"name": "deploy", "scheme": "standard", "secret": STANDARD_SECRET, "action": action, "coalesce": False}
-    status, said = await until_answered(http, "POST", "/api/hooks", json=hook, headers=headers)
+    status, said = await until_answered(http, "POST", "/api/hooks", lambda: {"json": hook, "headers": headers})
     assert status == 201, said
 
 

@@ -84,11 +84,18 @@ async def channel(api, url, name="team", **fields):
 
 
 async def ended(status=JobStatus.FAILED, repository="photos", **columns):
+    return await end(await begun(repository, **columns), status)
+
+
+async def begun(repository="photos", **columns):
     new = NewJob(
         kind="backup", host="nas", requested_by="token:ci", origin="api", repository_name=repository, **columns
     )
     job = await unit(partial(lifecycle.create, new))
-    job = await unit(partial(lifecycle.start, job, data_directory_id="d", archive_name="photos-1"))
+    return await unit(partial(lifecycle.start, job, data_directory_id="d", archive_name="photos-1"))
+
+
+async def end(job, status):
     await unit(partial(log_store.append, job.id, log_store.Position(), b"first line\nlast line of the log\n"))
     reason = "The repository is locked." if status == JobStatus.FAILED else None
     return await unit(partial(lifecycle.end, job.id, 1, Ending(status, error_message=reason)))
@@ -221,15 +228,31 @@ async def test_quiet_hours_hold_a_message_back_until_they_end(api_of_both, servi
 
 
 async def test_monitor_is_pinged_at_start_success_and_failure_with_the_end_of_the_log(api_of_both, service, now):
-    api = api_of_both
-    await channel(api, f"ping+http://127.0.0.1:{service.port}/{SECRET_PART}/", repositories=["photos"])
-    await ended(JobStatus.COMPLETED)
-    await ended()
+    await channel(api_of_both, f"ping+http://127.0.0.1:{service.port}/{SECRET_PART}/", repositories=["photos"])
     await ended(repository="music")
     async with delivering(now):
-        told = await service.messages(4)
+        for number, status in enumerate((JobStatus.COMPLETED, JobStatus.FAILED)):
+            job = await begun()
+            await service.messages(2 * number + 1)
+            await end(job, status)
+            told = await service.messages(2 * number + 2)
     assert [each.path for each in told] == [f"/{SECRET_PART}{end}" for end in ("/start", "", "/start", "/fail")]
-    assert told[3].text.splitlines() == ["backup #2: The repository is locked.", "first line", "last line of the log"]
+    assert told[3].text.splitlines() == ["backup #3: The repository is locked.", "first line", "last line of the log"]
+
+
+async def test_start_that_could_not_be_told_does_not_come_behind_the_end(api_of_both, service, now):
+    await channel(api_of_both, f"ping+http://127.0.0.1:{service.port}/x")
+    service.statuses = [500]
+    async with delivering(now):
+        job = await begun()
+        while not await Delivery.filter(event="job.started", attempts=1).exists():
+            await asyncio.sleep(0.01)
+        await end(job, JobStatus.COMPLETED)
+        now.advance(seconds=6)
+        await service.messages(2)
+        while await Delivery.filter(state="waiting").exists():
+            await asyncio.sleep(0.01)
+    assert [each.path for each in service.told] == ["/x/start", "/x"]
 
 
 async def test_channel_is_tried_out_on_request(api, service):
