@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import structlog
+from tortoise.expressions import Q
 
 from bot.platform import ChannelRefused, ChatError, ChatPlatform
 from bot.question import question_message
@@ -18,8 +19,8 @@ from worker import posting
 from worker.budget import Budget
 
 LOOK_EVERY_S = 1.0
-AT_ONCE = 1_000
-"""Those that wait stay among them for ten minutes; what costs is a call, and only what has changed takes one."""
+AT_ONCE = 20
+"""Of those that are due: first the ones that nothing stood in the way of."""
 
 _log = structlog.get_logger()
 
@@ -49,8 +50,8 @@ class Questions:
         await refused.filter(confirmation_id__in=await waiting.values_list("id", flat=True)).update(state="unsent")
 
     async def _look(self) -> None:
-        rows = QuestionMessage.filter(platform=self._platform.name, settled=False).exclude(state="refused")
-        found = await rows.using_db(reader()).prefetch_related("confirmation").order_by("id").limit(AT_ONCE)
+        rows = QuestionMessage.filter(_is_due(), platform=self._platform.name, settled=False).exclude(state="refused")
+        found = await rows.using_db(reader()).prefetch_related("confirmation").order_by("failures", "id").limit(AT_ONCE)
         at_s = time.monotonic()
         self._not_before_s = {row.id: self._not_before_s.get(row.id, 0.0) for row in found}
         for row in found:
@@ -74,3 +75,9 @@ class Questions:
             if error.retry_after_s is not None and error.everywhere:
                 self._budget.block(at_s, error.retry_after_s)
             self._not_before_s[row.id] = at_s + posting.delay_s(error, row.failures)
+
+
+def _is_due() -> Q:
+    """What shows nothing yet, or that it waits although it does not any more: all others may wait as they are."""
+    over = Q(confirmation__expires_at__lte=now()) | ~Q(confirmation__state=ConfirmationState.WAITING)
+    return Q(shown_digest__isnull=True) | over

@@ -11,7 +11,7 @@ import pytest
 
 from bot.console.content import restored
 from bot.slack.client import SlackPlatform
-from jobs import runtime_settings
+from jobs import confirmations, runtime_settings
 from jobs.access import Role, everywhere
 from jobs.clock import now
 from jobs.database.unit import unit
@@ -136,6 +136,19 @@ async def test_question_is_shown_in_the_default_channel_where_the_repositorys_ta
         await asked_in(channel, "slack:T1:C8", "slack:T1:C1")
         await until(lambda: slack.messages["C1"])
     assert len(slack.called(POST)) == (3 if channel else 2)
+
+
+async def test_every_question_is_shown_and_edited_however_many_wait_before_it(slack, monkeypatch):
+    monkeypatch.setattr(questions, "AT_ONCE", 2)
+    async with asking(slack):
+        await asked_in("slack:T1:C1", None, None)
+        for days in (8, 9):
+            await submit_or_ask(
+                JobRequest("prune", ADMIN, "slack", "photos", {"keep_daily": days}, channel="slack:T1:C1")
+            )
+        await until(lambda: len(slack.messages["C1"]) == 3)
+        await confirmations.dismiss(3, ADMIN, origin="slack")
+        await until(lambda: "dismissed" in slack.messages["C1"][2].text)
 
 
 def names(chat, subject):
