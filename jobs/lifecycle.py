@@ -106,8 +106,7 @@ async def create(new: NewJob) -> Job:
     await threads.open_thread(job, new.channel)
     await _tell_chain(job)
     if job.retry_of is not None:
-        await threads.reopen_card(job.retry_of)
-        after_commit(partial(queue.ring, job.retry_of))
+        await _show_card_anew(job.retry_of)
     after_commit(partial(queue.wake_host, job.host))
     after_commit(partial(queue.ring, job.id))
     return job
@@ -272,9 +271,14 @@ async def _tell_chain(job: Job) -> None:
     """The card of a chain is that of its first job, and shows where each step stands."""
     if job.parent_id is None:
         return
-    await Job.filter(id=job.parent_id).update(revision=F("revision") + 1)
-    await threads.reopen_card(job.parent_id)
-    after_commit(partial(queue.ring, job.parent_id))
+    await _show_card_anew(job.parent_id)
+
+
+async def _show_card_anew(job_id: int) -> None:
+    """The revision tells who is at the card with what it said before that this is not the last word."""
+    await Job.filter(id=job_id).update(revision=F("revision") + 1)
+    await threads.reopen_card(job_id)
+    after_commit(partial(queue.ring, job_id))
 
 
 async def _move(job_id: int, attempt: int, target: JobStatus, columns: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ Some tests run whole backups; where only the reporter matters, the jobs are rows
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -298,6 +299,17 @@ async def test_further_reply_of_a_failure_comes_below_a_card_that_was_deleted_an
     assert one(slack, job.id, "failure").thread_ts == progress.thread_ts == card.ts
 
 
+async def test_card_says_that_its_job_was_retried_while_its_end_was_shown(opened_sqlite, slack):
+    async with reporting(slack, opened_sqlite):
+        job = await started(await new_job())
+        await until(lambda: shows(slack, job.id, "running"))
+        slack.delay_s[UPDATE] = 0.5
+        await ended(job, JobStatus.CANCELLED)
+        await until_row_is_claimed(job)
+        await new_job(retry_of=job.id)
+        await until(lambda: "Retried as #2" in json.dumps(one(slack, job.id, "card").content))
+
+
 async def test_two_service_workers_show_one_thread_a_job(settings, slack, tmp_path, few_files):
     slack.limits = {}
     async with instance(settings, WorkerRole.HOST) as running, contextlib.AsyncExitStack() as opened:
@@ -370,7 +382,8 @@ async def test_place_in_the_queue_is_told_but_never_with_what_is_saved_for_the_e
 
 async def until_row_is_claimed(job: Job) -> None:
     async with asyncio.timeout(10):
-        while not await ChatMessage.filter(job_id=job.id, part="card", platform="slack", claim__isnull=False).exists():
+        card = ChatMessage.filter(job_id=job.id, part="card", platform="slack")
+        while not await card.filter(claimed_until__gt=now()).exists():
             await asyncio.sleep(0.01)
 
 
