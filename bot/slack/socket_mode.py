@@ -7,6 +7,7 @@ it takes one. Slack ends a connection now and then and says so before; any numbe
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from bot.slack.payloads import is_complete
 PING_S = 10.0
 """A connection that does not answer a ping by then is made anew."""
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+STEADY_S = 30.0
+"""A connection that lasted as long is made again at once; what ended another may end them all."""
 
 _log = structlog.get_logger()
 
@@ -54,16 +57,18 @@ class SlackSocket:
         failures = 0
         async with aiohttp.ClientSession() as session:
             while True:
+                began_s, wanted = time.monotonic(), False
                 try:
-                    await self._connected(session)
-                    failures = 0
+                    wanted = await self._connected(session)
                 except (ChatError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                    failures += 1
                     _log.warning("slack_socket_lost", reason=str(error) or type(error).__name__)
+                lasted = time.monotonic() - began_s >= STEADY_S
+                failures = 0 if wanted or lasted else failures + 1
+                if failures:
                     await asyncio.sleep(min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2 ** min(failures, 10)))
 
-    async def _connected(self, session: aiohttp.ClientSession) -> None:
-        """One connection, until Slack wants it ended; what it brought is answered first."""
+    async def _connected(self, session: aiohttp.ClientSession) -> bool:
+        """One connection, until it ends, which Slack announces or not; what it brought is answered first."""
         url = await self._address()
         connection = session.ws_connect(url, heartbeat=PING_S, proxy=proxy_for(url))
         async with connection as socket, asyncio.TaskGroup() as tasks:
@@ -71,9 +76,10 @@ class SlackSocket:
                 envelope = _envelope(message)
                 if envelope.get("type") == "disconnect":
                     _log.info("slack_socket_renewed", reason=envelope.get("reason"))
-                    return
+                    return True
                 if isinstance(envelope.get("envelope_id"), str):
                     tasks.create_task(self._answer(socket, envelope))
+        return False
 
     async def _address(self) -> str:
         """`apps.connections.open`: https://docs.slack.dev/reference/methods/apps.connections.open"""

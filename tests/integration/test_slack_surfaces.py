@@ -303,6 +303,19 @@ async def test_socket_is_renewed_when_slack_says_so_and_made_again_when_it_break
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_connection_that_is_closed_at_once_is_made_again_with_growing_patience(slack, monkeypatch):
+    monkeypatch.setattr("bot.slack.socket_mode.SHORTEST_WAIT_S", 0.1)
+    began_s = time.monotonic()
+    running = asyncio.create_task(SlackSocket(slack.app_token, slack.base_url, SlackInteractions()).run())
+    for _ in range(3):
+        await until(lambda: slack.sockets)
+        await slack.sockets.pop().close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert time.monotonic() - began_s >= 0.2 + 0.4
+    assert slack.connections == 3
+
+
 async def test_refused_app_token_is_logged_and_tried_again(slack, monkeypatch):
     monkeypatch.setattr("bot.slack.socket_mode.SHORTEST_WAIT_S", 0.01)
     running = asyncio.create_task(SlackSocket("xapp-wrong", slack.base_url, SlackInteractions()).run())
