@@ -52,6 +52,7 @@ class DiscordGateway:
         yield
         holding.cancel()
         await asyncio.wait({holding})
+        await self._interactions.finish()
 
     async def run(self) -> None:
         """Receive interactions and answer them, and begin again whenever that ends; until cancelled."""

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from bot.commands import COMMANDS
-from bot.discord import gateway
+from bot.discord import gateway, interactions
 from bot.discord.app import PATH
 from bot.discord.command_tree import registration
 from bot.discord.gateway import LEASE
@@ -135,6 +136,31 @@ async def test_without_a_public_key_the_same_comes_over_the_connection_that_one_
         assert await Job.filter(kind="backup").count() == 2
     assert len(discord.identified) == 1
     assert all(call.status in {200, 201, 204} for call in discord.calls), discord.calls
+
+
+async def test_stop_waits_a_moment_for_promised_answers_and_ends_the_rest(
+    opened_sqlite, discord, aiohttp_client, monkeypatch
+):
+    ended = []
+
+    async def slow(*_):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(interactions, "chat_principal", slow)
+    monkeypatch.setattr(interactions, "ACKNOWLEDGE_WITHIN_S", 0.05)
+    app = web.Application()
+    served = interactions.DiscordInteractions(discord.api_url)
+    gateway.DiscordGateway(discord.token, discord.api_url, served).add_routes(app)
+    client = await aiohttp_client(app)
+    await discord.until(lambda: discord.sockets)
+    asked = await discord.send(discord.payload(2, discord.command("status")))
+    assert asked.responses[0]["type"] == 5
+    assert not ended
+    await client.close()
+    assert ended == [True]
 
 
 async def test_wrong_token_is_said_and_tried_again_with_patience(opened_sqlite, discord, monkeypatch):
