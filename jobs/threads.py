@@ -38,13 +38,15 @@ async def open_thread(job: Job, channel: str | None) -> None:
     )
 
 
+async def is_to_come_in(channel: str, job_id: int) -> bool:
+    """Whether the job's thread has yet to come in a channel."""
+    return await ChatMessage.filter(channel=channel, job_id=job_id, state="unsent").exists()
+
+
 async def is_first_in(channel: str, job_id: int) -> bool:
     """Whether the job's thread has yet to come in a channel that no message of ours has reached before."""
-    here = ChatMessage.filter(channel=channel)
-    return (
-        await here.filter(job_id=job_id, state="unsent").exists()
-        and not await here.filter(address__isnull=False).exists()
-    )
+    reached = ChatMessage.filter(channel=channel, address__isnull=False)
+    return await is_to_come_in(channel, job_id) and not await reached.exists()
 
 
 async def find_another_place(job: Job, platform: str, refused: str, *, moved: bool) -> bool:

@@ -7,6 +7,7 @@ interaction's token, which is good for fifteen minutes. Threads don't use it: th
 """
 
 import asyncio
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -21,6 +22,7 @@ from bot.discord.rest import API_URL, DiscordRest
 from bot.platform import ChatError
 from jobs.access import chat_principal
 from jobs.errors import RequestRefusedError
+from jobs.threads import is_to_come_in
 
 ORIGIN = "discord"
 ACKNOWLEDGE_WITHIN_S = 2.0
@@ -31,6 +33,7 @@ QUESTION = "request."
 """What the buttons' actions begin with that stand under a question whether something is meant."""
 _TOO_LATE_FOR_A_FORM = "Write the command with all of its options: it took too long here to show a form for them."
 _OUTSIDE = "Locutus works in servers only: use the command in a channel of one."
+_SEEN_BY_MORE = "This thread is private, the job's card is not: it stands in the channel that the thread belongs to."
 _FAILED = "Something went wrong here and nothing was started. Please try again; the gateway's log has the reason."
 
 Json = dict[str, Any]
@@ -117,10 +120,10 @@ async def _response(interaction: Interaction) -> Json:
         return await _completed(interaction, asker)
     if interaction.type is InteractionType.COMPONENT:
         action, _, value = interaction.data.custom_id.partition(":")
-        return _message(interaction, await click(action, value, asker))
+        return await _told(interaction, await click(action, value, asker))
     if interaction.type is InteractionType.MODAL_SUBMIT:
         command, values = modal.submitted(interaction.data, COMMANDS)
-        return _message(interaction, await carry_out(command, values, asker))
+        return await _told(interaction, await carry_out(command, values, asker))
     return await _commanded(interaction, asker)
 
 
@@ -131,7 +134,7 @@ async def _commanded(interaction: Interaction, asker: Asker) -> Json:
         form = modal.modal(command, values)
         if form is not None:
             return {"type": Response.MODAL, "data": form}
-    return _message(interaction, await carry_out(command, values, asker))
+    return await _told(interaction, await carry_out(command, values, asker))
 
 
 async def _completed(interaction: Interaction, asker: Asker) -> Json:
@@ -144,6 +147,16 @@ async def _completed(interaction: Interaction, asker: Asker) -> Json:
     found = await complete(word.type, str(typed.value or ""), said, asker)
     number = int if word.type in NUMBERED else str
     return _choices([{"name": choice.label, "value": number(choice.value)} for choice in found])
+
+
+async def _told(interaction: Interaction, answer: Answer) -> Json:
+    """What came of it; in a private thread, before and when a job comes of it, that more people will see that."""
+    place = interaction.place
+    if place and interaction.in_private_thread:
+        comes = answer.job_id is not None and await is_to_come_in(place, answer.job_id)
+        if comes or answer.confirmation_id is not None:
+            answer = replace(answer, text=f"{answer.text}\n{_SEEN_BY_MORE}")
+    return _message(interaction, answer)
 
 
 def _message(interaction: Interaction, answer: Answer) -> Json:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-THREADS = frozenset({10, 11, 12})
+PRIVATE_THREAD = 12
+THREADS = frozenset({10, 11, PRIVATE_THREAD})
 """Channel types of threads: https://docs.discord.com/developers/resources/channel#channel-object-channel-types"""
 TEXT_INPUT = 4
 EPHEMERAL = 1 << 6
@@ -120,6 +121,11 @@ class Interaction(_Part):
             return None
         parent = self.channel.parent_id if self.channel and self.channel.type in THREADS else None
         return f"discord:{self.guild_id}:{parent or self.channel_id}"
+
+    @property
+    def in_private_thread(self) -> bool:
+        """Whether fewer see where it happened than see `place`."""
+        return self.channel is not None and self.channel.type == PRIVATE_THREAD
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -178,6 +178,19 @@ async def test_right_of_a_channel_holds_there_and_in_its_threads(endpoint, jobs)
         assert ("locutus grant" not in response["data"]["content"]) is may, channel
 
 
+@pytest.mark.parametrize(("kind", "private"), [(12, True), (11, False)])
+async def test_who_asks_in_a_private_thread_is_told_where_the_card_stands(endpoint, jobs, kind, private):
+    await grant("administer")
+    by = {"channel": {"id": "777", "type": kind, "parent_id": CHANNEL}}
+    for name, said, is_told in (
+        ("run", {"repository": "photos"}, private),
+        ("status", {"job": 2}, False),
+        ("prune", {"repository": "photos", "keep_daily": 7}, private),
+    ):
+        answer = await endpoint.command(name, by=by, **said)
+        assert ("This thread is private" in answer["data"]["content"]) is is_told, name
+
+
 async def test_outside_of_a_server_nobody_may_anything(endpoint, jobs):
     payload = endpoint.discord.payload(2, endpoint.discord.command("status"))
     user = payload.pop("member")["user"]
