@@ -24,7 +24,7 @@ from jobs.clock import now
 from jobs.database.unit import after_commit, reader, unit
 from jobs.digest import DIGEST
 from jobs.errors import ConflictError, NotFoundError
-from jobs.models import Delivery, DeliveryAttempt, Subscription
+from jobs.models import Delivery, DeliveryAttempt, Job, Subscription
 
 RETRY_OFFSETS_S = (5, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1
@@ -140,6 +140,16 @@ async def claim(delivery: Delivery, at: datetime, lease: timedelta, base_url: st
 async def record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:
     """Write down what became of a try and return the delivery's new state; None when it is no longer ours to say."""
     return await unit(partial(_record, claim, answer, at, jitter))
+
+
+async def is_overtaken(delivery: Delivery) -> bool:
+    """Whether it failed, and later news of its job, or of a later one of that kind and repository, was taken since."""
+    job = await Job.get_or_none(id=delivery.job_id) if delivery.attempts and delivery.job_id else None
+    if job is None:
+        return False
+    later = Delivery.filter(notification_channel_id=delivery.notification_channel_id, id__gt=delivery.id)
+    taken = await later.filter(state=DeliveryState.DELIVERED).values_list("job_id", flat=True)
+    return await Job.filter(id__in=taken, kind=job.kind, repository_name=job.repository_name).exists()
 
 
 async def find(delivery_id: int) -> Delivery:

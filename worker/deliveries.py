@@ -17,6 +17,7 @@ import structlog
 from jobs import clock, delivery
 from jobs.delivery import Answer, Claim, Endpoint, endpoint_of
 from jobs.models import Delivery, NotificationChannel, Subscription
+from jobs.notification_rules import MONITOR
 from jobs.queue import Ear, current_queue
 from jobs.secrets import SecretBox, SecretUnreadableError
 from webhooks.notifier import Notifier
@@ -121,6 +122,9 @@ class Deliveries:
         return await self._sender.send(subscription.url, secret, claim.delivery.webhook_id, self._now(), claim.body)
 
     async def _notify(self, claim: Claim, channel: NotificationChannel) -> Answer:
+        # A monitor takes the last ping for the state of things.
+        if channel.service == MONITOR and await delivery.is_overtaken(claim.delivery):
+            return Answer(None)
         url = self._box.decrypt(channel.url)
         return await self._notifier.send(url, json.loads(claim.body), self._now())
 

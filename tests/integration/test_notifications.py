@@ -255,6 +255,25 @@ async def test_start_that_could_not_be_told_does_not_come_behind_the_end(api_of_
     assert [each.path for each in service.told] == ["/x/start", "/x"]
 
 
+async def test_ping_that_was_overtaken_is_not_sent_again(api_of_both, now):
+    async with HttpService(500) as service:
+        await channel(api_of_both, f"ping+http://127.0.0.1:{service.port}/uuid")
+        await ended(JobStatus.COMPLETED)
+        async with delivering(now):
+            await service.messages(2)
+            await rows_are("waiting", "delivered")
+            now.advance(seconds=6)
+            await ended(repository="music")
+            await rows_are(*["delivered"] * 4)
+    assert [told.path for told in service.told] == ["/uuid/start", "/uuid", "/uuid/start", "/uuid/fail"]
+
+
+async def rows_are(*states):
+    async with asyncio.timeout(20):
+        while await Delivery.all().order_by("id").values_list("state", flat=True) != list(states):
+            await asyncio.sleep(0.01)
+
+
 async def test_channel_is_tried_out_on_request(api, service):
     made = await channel(api, f"json://127.0.0.1:{service.port}/")
     reply = await api.post(f"/api/notification-channels/{made['id']}/test")
@@ -321,6 +340,8 @@ async def test_channel_is_answered_without_its_url_and_changed_by_field(api):
         ({"digest_at": "7:30"}, "digest_at"),
         ({"quiet_from": "22:00"}, "quiet_until"),
         ({"name": "A Team"}, "name"),
+        ({"url": "ping+https://hc.example.org/x", "digest_at": "07:30"}, "digest_at"),
+        ({"url": "ping+https://hc.example.org/x", "quiet_from": "22:00", "quiet_until": "06:00"}, "quiet_from"),
     ],
 )
 async def test_channel_that_could_not_work_is_refused_by_field(api, fields, field):

@@ -17,7 +17,7 @@ from jobs.channel_test import require_testable
 from jobs.database.unit import unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.models import NotificationChannel
-from jobs.notification_rules import known_switches
+from jobs.notification_rules import MONITOR, known_switches
 from jobs.secrets import SecretUnreadableError, required
 from jobs.types import JOB_TYPES
 from webhooks.api.fields import Body, RepositoryNames
@@ -139,8 +139,9 @@ async def _url_columns(call: Call[Any, None], given: SecretStr) -> dict[str, str
 
 
 async def _add(call: Call[NewChannel, None], columns: dict[str, Any]) -> NotificationChannel:
-    _check_quiet(call.body.quiet_from, call.body.quiet_until)
-    row = await NotificationChannel.create(**call.body.model_dump(exclude={"url"}), **columns)
+    row = NotificationChannel(**call.body.model_dump(exclude={"url"}), **columns)
+    _check_times(row)
+    await row.save()
     await CHANNELS.record(call, "add", row, name=row.name, service=row.service, repositories=row.repositories)
     return row
 
@@ -149,15 +150,21 @@ async def _alter(call: Call[ChannelChange, None], columns: dict[str, str]) -> No
     row = await CHANNELS.find(call.id)
     given = call.body.model_dump(exclude_unset=True, exclude={"url"}) | columns
     row.update_from_dict(given)
-    _check_quiet(row.quiet_from, row.quiet_until)
+    _check_times(row)
     if given:
         await row.save(update_fields=list(given))
     await CHANNELS.record(call, "change", row, fields=sorted(call.body.model_fields_set))
     return row
 
 
-def _check_quiet(quiet_from: str | None, quiet_until: str | None) -> None:
-    if (quiet_from is None) != (quiet_until is None) or (quiet_from is not None and quiet_from == quiet_until):
+def _check_times(row: NotificationChannel) -> None:
+    if row.service == MONITOR:
+        for field in ("digest_at", "quiet_from", "quiet_until"):
+            if getattr(row, field) is not None:
+                raise InvalidRequestError(field, "a monitor is pinged at once: it has no digest and no quiet hours.")
+    if (row.quiet_from is None) != (row.quiet_until is None) or (
+        row.quiet_from is not None and row.quiet_from == row.quiet_until
+    ):
         raise InvalidRequestError("quiet_until", "quiet hours have two ends, quiet_from and quiet_until, that differ.")
 
 
