@@ -20,18 +20,22 @@ from tortoise.queryset import QuerySet
 
 from jobs import audit, queue
 from jobs.access import Principal, Role
+from jobs.channel_test import TEST
 from jobs.clock import now
 from jobs.database.unit import after_commit, reader, unit
 from jobs.digest import DIGEST
 from jobs.errors import ConflictError, NotFoundError
-from jobs.models import Delivery, DeliveryAttempt, Job, Subscription
+from jobs.models import Delivery, DeliveryAttempt, Job, NotificationChannel, Subscription
+from jobs.notification_rules import end_of_quiet
 
 RETRY_OFFSETS_S = (5, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.1
 LONGEST_RETRY_AFTER_S = 86_400.0
 LONGEST_CLAIM = timedelta(minutes=2)
 """Of every lease, and of what the clocks of two workers may differ."""
-LONGEST_DELAY = timedelta(seconds=LONGEST_RETRY_AFTER_S) + LONGEST_CLAIM
+LONGEST_DAY = timedelta(hours=25)
+"""From one time of day to the next where the clock goes back: of a digest, or of quiet hours behind a delay."""
+LONGEST_DELAY = timedelta(seconds=LONGEST_RETRY_AFTER_S) + LONGEST_DAY + LONGEST_CLAIM
 GONE = 410
 
 _log = structlog.get_logger()
@@ -203,11 +207,20 @@ async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> 
     delay = retry_delay(attempts, answer, jitter)
     state = DeliveryState.WAITING if delay else DeliveryState.DEAD
     ours = waiting.filter(claimed_until=claim.until)
-    if not await ours.update(state=state, due_at=at + (delay or timedelta()), **tried):
+    due_at = await _behind_quiet(claim.delivery, at + (delay or timedelta()))
+    if not await ours.update(state=state, due_at=due_at, **tried):
         return None
     if answer.status == GONE and claim.delivery.subscription_id:
         await _switch_off(claim.delivery, at)
     return state
+
+
+async def _behind_quiet(delivery: Delivery, at: datetime) -> datetime:
+    """The moment, or the end of the channel's quiet hours that it lies in; a test is sent whatever they are."""
+    if delivery.notification_channel_id is None or delivery.event == TEST:
+        return at
+    channel = await NotificationChannel.get(id=delivery.notification_channel_id)
+    return end_of_quiet(at, channel.quiet_from, channel.quiet_until, channel.timezone) or at
 
 
 async def _switch_off(delivery: Delivery, at: datetime) -> None:

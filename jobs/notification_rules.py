@@ -55,8 +55,10 @@ def moment_of(at: datetime, text: str, zone: str) -> datetime:
     return next(moment for moment in _days_of(today) if moment > at)
 
 
-def end_of_quiet(at: datetime, quiet_from: str, quiet_until: str, zone: str) -> datetime | None:
-    """When the quiet hours end that `at` lies in, which may go over midnight; None outside of them."""
+def end_of_quiet(at: datetime, quiet_from: str | None, quiet_until: str | None, zone: str) -> datetime | None:
+    """When the quiet hours end that `at` lies in, which may go over midnight; None outside of them, or without any."""
+    if quiet_from is None or quiet_until is None:
+        return None
     clock = at.astimezone(ZoneInfo(zone)).time()
     start, end = time.fromisoformat(quiet_from), time.fromisoformat(quiet_until)
     within = start <= clock < end if start < end else clock >= start or clock < end

@@ -3,7 +3,6 @@ the transaction that made the event true. The bell only says that there is somet
 """
 
 import secrets
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -52,7 +51,7 @@ async def _tell(channel: NotificationChannel, happened: Event, written: dict[str
     if channel.digest_at is not None:
         await digest.add(channel, happened)
         return
-    held_until = _held_until(channel, happened.timestamp)
+    held_until = end_of_quiet(happened.timestamp, channel.quiet_from, channel.quiet_until, channel.timezone)
     when = {"due_at": held_until or happened.timestamp, "held": held_until is not None}
     await _owe(happened, written, notification_channel_id=channel.id, **when)
 
@@ -64,12 +63,6 @@ async def _owe(happened: Event, written: dict[str, Any], **columns: Any) -> None
 def new_webhook_id() -> str:
     """A delivery's own id, the same on every try."""
     return f"msg_{secrets.token_urlsafe(18)}"
-
-
-def _held_until(channel: NotificationChannel, at: datetime) -> datetime | None:
-    if channel.quiet_from is None or channel.quiet_until is None:
-        return None
-    return end_of_quiet(at, channel.quiet_from, channel.quiet_until, channel.timezone)
 
 
 def _covers(names: list[str] | None, repository: str | None) -> bool:

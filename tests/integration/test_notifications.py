@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 
-from jobs import lifecycle, log_store
+from jobs import delivery, lifecycle, log_store
 from jobs.database.unit import unit
 from jobs.lifecycle import Ending, NewJob
 from jobs.models import Delivery, NotificationChannel
@@ -225,6 +226,28 @@ async def test_quiet_hours_hold_a_message_back_until_they_end(api_of_both, servi
         told = await service.messages(4)
     assert sorted(each.path for each in told[:2]) == ["/loud", "/loud"]
     assert [each.path for each in told[2:]] == ["/quiet", "/quiet"]
+
+
+async def test_try_again_waits_for_the_end_of_the_quiet_hours(api_of_both):
+    await channel(api_of_both, "json://127.0.0.1:9/", quiet_from="22:00", quiet_until="06:30")
+    await ended()
+    at, morning = datetime(2030, 5, 5, 21, 59, 58, tzinfo=UTC), datetime(2030, 5, 6, 6, 30, tzinfo=UTC)
+    for failed_at in (at, morning):
+        [row] = await delivery.due(failed_at, limit=2)
+        claim = await delivery.claim(row, failed_at, timedelta(seconds=30), BASE_URL)
+        await delivery.record(claim, delivery.Answer(None, "no"), failed_at, 0)
+        await row.refresh_from_db()
+        assert row.due_at == (morning if failed_at == at else morning + timedelta(seconds=55))
+
+
+async def test_digest_waits_for_its_hour_on_the_day_that_has_one_more(api):
+    await channel(api, "json://127.0.0.1:9/", digest_at="07:30", timezone="Europe/Berlin")
+    saturday = datetime(2026, 10, 24, 5, 31, tzinfo=UTC)
+    with time_machine.travel(saturday, tick=False):
+        await ended()
+        row = await Delivery.get()
+        assert row.due_at == datetime(2026, 10, 25, 6, 30, tzinfo=UTC)
+        assert await delivery.due(saturday, limit=2) == []
 
 
 async def test_monitor_is_pinged_at_start_success_and_failure_with_the_end_of_the_log(api_of_both, service, now):
