@@ -41,9 +41,9 @@ def service_of(url: str) -> Apprise | None:
         service_timeout=0,  # with one it sends in a thread, which outlives it
     )
     service = Apprise(asset=asset)
-    # A comma may part several, of which the first alone would have been looked at.
-    usable = name_of(url) not in LOCAL_SCHEMES and service.add(_with_limits(url)) and len(service) == 1
-    return service if usable else None
+    # Text before a scheme is passed over, and a comma may part several, of which the first alone would be looked at.
+    plain = re.match(r"\s*[a-zA-Z0-9]+://", url) and name_of(url) not in LOCAL_SCHEMES
+    return service if plain and service.add(_with_limits(url)) and len(service) == 1 else None
 
 
 def _with_limits(url: str) -> str:
