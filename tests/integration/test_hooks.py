@@ -127,6 +127,12 @@ async def test_body_that_is_no_json_is_verified_before_it_is_parsed(api):
     assert await Job.all().count() == 0
 
 
+async def test_text_about_nul_is_taken_and_a_nul_is_not(api):
+    await hook(api, "github")
+    for text, status in ((r"\\u0000", 202), (r"\u0000", 400), (r"\\\u0000", 400), (r"\n\\\\u0000", 202)):
+        assert (await send(api, github(b'{"message": "say %s"}' % text.encode()))).status == status
+
+
 async def test_forms_payload_is_read_as_forges_send_it(api):
     await hook(api, "github", when={"ref": "refs/heads/main"})
     body = urlencode({"payload": json.dumps({"ref": "refs/heads/main"})}).encode()
