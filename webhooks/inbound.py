@@ -4,6 +4,7 @@ The body is verified as it came, before anything of it is parsed; what is refuse
 how the job goes (`GET /hooks/{name}/jobs/{id}`): its holder signs the request line in the place of a body.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -46,6 +47,7 @@ REFUSALS = (
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.TOO_MANY_REQUESTS,
 )
+DELIVERY_ID = re.compile(f"[ -~]{{1,{DELIVERY_ID_LENGTH}}}")
 FORM = "application/x-www-form-urlencoded"
 
 _log = structlog.get_logger()
@@ -97,8 +99,9 @@ def _verified(call: Call[Any, Any], hook: Hook, content: bytes) -> Delivered:
     except SignatureError as error:
         _log.warning("hook_signature_refused", hook=hook.name, reason=str(error))
         raise HttpProblemError(HTTPStatus.UNAUTHORIZED, str(error)) from error
-    if delivered.id is not None and len(delivered.id) > DELIVERY_ID_LENGTH:
-        raise HttpProblemError(HTTPStatus.BAD_REQUEST, f"A delivery's id has at most {DELIVERY_ID_LENGTH} characters.")
+    if delivered.id is not None and not DELIVERY_ID.fullmatch(delivered.id):
+        detail = f"A delivery's id has at most {DELIVERY_ID_LENGTH} characters, all printable ASCII."
+        raise HttpProblemError(HTTPStatus.BAD_REQUEST, detail)
     return delivered
 
 

@@ -29,7 +29,8 @@ PATTERNS: Mapping[str, str] = {
     "id": "[0-9]{1,9}",
     "repo": "[0-9]{1,9}|[a-z0-9._-]*[a-z._-][a-z0-9._-]*",
 }
-ANYTHING = "[^{}/]+"
+ANYTHING = r"[^{}/\0]+"
+"""PostgreSQL takes no NUL."""
 
 B = TypeVar("B")
 Q = TypeVar("Q")

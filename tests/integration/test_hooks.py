@@ -147,6 +147,20 @@ async def test_json_that_is_called_a_form_is_read_as_json(api):
     assert (await send(api, github(b"ref=main"), headers=form)).status == 400
 
 
+async def test_name_and_id_that_no_database_keeps_are_refused(api_of_both):
+    api = api_of_both
+    await hook(api, "github")
+    assert (await send(api, github(), "/hooks/a%00b")).status == 404
+    headers, body = github({})
+    lines = [f"{name}: {value}".encode() for name, value in ({**headers, "X-GitHub-Delivery": ""}).items()]
+    server = api.client.server
+    reading, writing = await asyncio.open_connection(server.host, server.port)
+    request = b"\r\n".join([b"POST /hooks/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: %d" % len(body), *lines])
+    writing.write(request.replace(b"Delivery: ", b"Delivery: \xff\xfe") + b"\r\n\r\n" + body)
+    assert (await reading.readline()).split()[1] == b"400"
+    writing.close()
+
+
 async def test_unknown_hook_is_not_found_and_one_switched_off_says_so(api):
     assert (await send(api, standard())).status == 404
     made = await hook(api)
