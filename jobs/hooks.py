@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tortoise.backends.base.client import BaseDBAsyncClient
+
 from jobs import chain
 from jobs.access import Grant, Principal, Role
 from jobs.clock import now
@@ -37,6 +39,17 @@ def principal_of(hook: Hook) -> Principal:
     return Principal(f"hook:{hook.name}", (Grant(Role.ADMINISTER, repositories),))
 
 
+async def taken_before(
+    hook_id: int, delivery_id: str | None, connection: BaseDBAsyncClient | None = None
+) -> Taken | None:
+    """What this delivery became when it came first; None for a new one. Outside of a unit by the connection given."""
+    first = await HookDelivery.filter(hook_id=hook_id, delivery_id=delivery_id).using_db(connection).first()
+    if delivery_id is None or first is None:
+        return None
+    question = Confirmation.filter(id=first.confirmation_id).using_db(connection)
+    return Taken(first.job_id, await question.get() if first.job_id is None else None, created=False)
+
+
 async def take(hook_id: int, delivery_id: str | None, parameters: Mapping[str, Any]) -> Taken:
     """Inside a unit: the job of this delivery, made now unless it had been; raises a `RequestRefusedError`.
 
@@ -45,9 +58,8 @@ async def take(hook_id: int, delivery_id: str | None, parameters: Mapping[str, A
     hook = await Hook.filter(id=hook_id).select_for_update().first()
     if hook is None:
         raise NotFoundError("This hook was just removed.")
-    if delivery_id is not None and (first := await HookDelivery.get_or_none(hook_id=hook.id, delivery_id=delivery_id)):
-        question = await Confirmation.get(id=first.confirmation_id) if first.job_id is None else None
-        return Taken(first.job_id, question, created=False)
+    if before := await taken_before(hook.id, delivery_id):
+        return before
     require_ready(hook)
     at = now()
     await _require_room(hook, at)

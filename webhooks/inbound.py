@@ -21,7 +21,7 @@ from jobs.database.group import GroupCommit
 from jobs.database.unit import reader
 from jobs.errors import NotFoundError
 from jobs.hook_rules import EVENT, mapped_parameters, matches
-from jobs.hooks import Taken, principal_of, require_ready, take
+from jobs.hooks import Taken, principal_of, require_ready, take, taken_before
 from jobs.models import DELIVERY_ID_LENGTH, Confirmation, Hook, HookDelivery
 from jobs.secrets import SecretUnreadableError, required
 from jobs.submit import SecondPersonNeededError
@@ -58,6 +58,8 @@ async def receive(call: Plain) -> Answer | None:
     hook = await _hook(call)
     raw = await read_raw(call.request)
     delivered = _verified(call, hook, raw)
+    if before := await taken_before(hook.id, delivered.id, reader()):
+        return _answer(call, before)
     require_ready(hook)
     body = _parsed(call.request, raw)
     if not _is_meant(hook, delivered, body):

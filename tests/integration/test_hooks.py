@@ -100,6 +100,24 @@ async def test_repetition_is_known_when_the_job_has_ended_and_redis_was_flushed(
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"enabled": False},
+        {"when": {"ref": "other"}},
+        {"action": {"kind": "noted", "repository": "photos", "mapping": {"note": "/none"}}},
+    ],
+)
+async def test_repetition_is_answered_alike_whatever_became_of_the_hook(api, change):
+    made = await hook(api)
+    signed = standard()
+    first = await send(api, signed)
+    assert (await api.put(f"/api/hooks/{made['id']}", change)).status == 200
+    again = await send(api, signed)
+    assert (again.status, again.json) == (200, first.json)
+    assert (await send(api, standard())).status in {204, 409, 422}
+
+
+@pytest.mark.parametrize(
     ("scheme", "wrong"),
     [pair for pair in itertools.product(SENDERS, ("secret", "body", "unsigned")) if pair != ("gitlab", "body")],
 )
