@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.field_errors import field_name, reason
-from jobs.models import ScheduledJob, Template
+from jobs.models import Hook, ScheduledJob, Template
 from jobs.types import job_type
 
 
@@ -37,6 +37,8 @@ def check(kind: str, parameters: Mapping[str, Any]) -> None:
 
 
 async def require_unused(name: str) -> None:
-    """Inside a unit: refuse to take away what a schedule goes by; raises `ConflictError`."""
-    if used := await ScheduledJob.filter(template=name).order_by("id").first():
-        raise ConflictError(f"The schedule {used.name} uses the template {name}. Change or remove that first.")
+    """Inside a unit: refuse to take away what a schedule or a hook goes by; raises `ConflictError`."""
+    users: tuple[tuple[str, type[ScheduledJob | Hook]], ...] = (("schedule", ScheduledJob), ("hook", Hook))
+    for what, table in users:
+        if used := await table.filter(template=name).order_by("id").first():
+            raise ConflictError(f"The {what} {used.name} uses the template {name}. Change or remove that first.")

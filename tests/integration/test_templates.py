@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.commands import Asker, answer
-from jobs.models import Confirmation, Job, ScheduledJob
+from jobs.models import Confirmation, Job
 from tests.fakes.gateway import application, started
 from tests.fakes.instance import ADMIN, repository_row
 
@@ -73,11 +73,22 @@ async def test_chat_names_a_template_and_a_question_keeps_what_it_said(api):
     assert (await Confirmation.get()).request["parameters"]["keep_daily"] == 7
 
 
-async def test_template_of_a_schedule_stays_as_long_as_the_schedule(api):
-    body = {"repository": "photos", "cron_expression": "0 2 * * *", "template": "nightly"}
-    made = await api.post("/api/scheduled-jobs", body)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/scheduled-jobs", {"repository": "photos", "cron_expression": "0 2 * * *", "template": "nightly"}),
+        (
+            "/api/hooks",
+            {"scheme": "github", "action": {"kind": "backup", "repository": "photos", "template": "nightly"}},
+        ),
+    ],
+)
+async def test_template_stays_as_long_as_what_goes_by_it(api, path, body):
+    made = await api.post(path, body | {"name": "user"})
     assert made.status == 201, made.text
     template = (await api.get("/api/templates")).json["items"][0]
     refused = await api.call("DELETE", f"/api/templates/{template['id']}")
     assert refused.status == 409
-    assert (await ScheduledJob.get()).name in refused.json["detail"]
+    assert "user uses the template nightly" in refused.json["detail"]
+    assert (await api.delete(f"{path}/{made.json['id']}")).status == 204
+    assert (await api.delete(f"/api/templates/{template['id']}")).status == 204
