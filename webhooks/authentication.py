@@ -60,23 +60,26 @@ class Authenticator:
     local: Principal | None = None
     limits: RateLimits = field(default_factory=RateLimits)
 
-    async def principal(self, authorization: str | None) -> Principal:
-        """The asker; raises a 401 problem that says what to send, a 429 problem for one that asks too often."""
+    async def principal(self, authorization: str | None, *, spends: bool = True) -> Principal:
+        """The asker; raises a 401 problem that says what to send, a 429 problem for one that asks too often.
+
+        Without `spends` it is no request of theirs that counts.
+        """
         if authorization is None:
             return self.local or _refuse("Send a token: Authorization: Bearer TOKEN.")
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return _refuse("Send the token as Authorization: Bearer TOKEN.")
-        known = await self._known(digest(token.strip()))
+        known = await self._known(digest(token.strip()), spends=spends)
         return known or _refuse("The token is unknown or has expired. An administrator can make a new one.")
 
-    async def _known(self, token_digest: str) -> Principal | None:
+    async def _known(self, token_digest: str, *, spends: bool) -> Principal | None:
         if hmac.compare_digest(token_digest, self.admin_digest):
             return everywhere(subject_of(ADMIN_NAME), Role.ADMINISTER)
         row = await ApiToken.filter(digest=token_digest).using_db(reader()).first()
         if row is None or (row.expires_at and row.expires_at <= now()):
             return None
-        if row.rate_limit is not None:
+        if spends and row.rate_limit is not None:
             self.limits.spend(row.name, Rate.parse(row.rate_limit))
         subject = subject_of(row.name)
         bound = await chat_principal(subject)

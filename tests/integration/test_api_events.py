@@ -15,6 +15,7 @@ from jobs.lifecycle import Ending, NewJob
 from jobs.models import EventEntry
 from jobs.view import JobStatus, JobView, Progress
 from tests.fakes.gateway import application, started
+from webhooks.api import events
 from webhooks.api.events import OVERLAP, Reading
 
 
@@ -116,6 +117,23 @@ async def test_who_may_see_one_repository_hears_of_that_alone(opened_sqlite, aio
         await overdue("photos")
         assert (await socket.receive_json(timeout=10))["data"]["repository"] == "photos"
     assert (await client.get("/api/jobs/1/events")).status == 403
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/api/jobs/1/events"])
+async def test_socket_is_closed_when_its_token_is_removed_and_spends_nothing_of_its_rate(api, monkeypatch, path):
+    monkeypatch.setattr(events, "LOOK_AGAIN_S", 0.01)
+    job = await start(await create())
+    token = (await api.post("/api/tokens", {"name": "one", "role": "view", "rate_limit": "1/h"})).json
+    async with api.client.ws_connect(path, headers=api.with_token(token["token"]).headers) as socket:
+        for number in range(3):
+            await unit(partial(lifecycle.report, job.id, 1, Progress(nfiles=number)))
+            while (await socket.receive_json(timeout=10))["data"]["progress"]["nfiles"] != number:
+                pass
+        assert (await api.delete(f"/api/tokens/{token['id']}")).status == 204
+        async with asyncio.timeout(10):
+            while (await socket.receive()).type is not aiohttp.WSMsgType.CLOSE:
+                pass
+        assert socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
 
 
 async def test_request_that_is_no_websocket_is_refused(api):

@@ -6,6 +6,7 @@ with its `id`, or `job.updated`: how a job is now. Who lost the connection goes 
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -20,6 +21,8 @@ from jobs.database.unit import reader
 from jobs.models import EventEntry, Job
 from jobs.present import view
 from webhooks.api.jobs import find_job
+from webhooks.authentication import AUTHENTICATOR
+from webhooks.problems import HttpProblemError
 from webhooks.route import Call, Plain, Route
 from webhooks.visibility import limited_to
 
@@ -38,6 +41,31 @@ class EventsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     since: int | None = Field(default=None, ge=0, lt=2**63)
+
+
+class RightGoneError(Exception):
+    """Who listens would not be let in any more, or not to the same."""
+
+
+class Standing:
+    """Whether who listens still has the rights they came with; looked at every 2 s."""
+
+    def __init__(self, call: Call[Any, Any]) -> None:
+        self._call = call
+        self._seen_s = time.monotonic()
+
+    async def require(self) -> None:
+        """Raises `RightGoneError` where the token was removed, or its rights have changed."""
+        if time.monotonic() - self._seen_s < LOOK_AGAIN_S:
+            return
+        self._seen_s = time.monotonic()
+        request = self._call.request
+        try:
+            asker = await request.app[AUTHENTICATOR].principal(request.headers.get("Authorization"), spends=False)
+        except HttpProblemError as error:
+            raise RightGoneError from error
+        if asker != self._call.principal:
+            raise RightGoneError
 
 
 class Reading:
@@ -63,10 +91,11 @@ class Reading:
 async def follow_all(call: Call[None, EventsQuery]) -> web.WebSocketResponse:
     """Every event that the principal may see, and the state of every job that changes."""
     after = await _newest_id() if call.query.since is None else call.query.since
-    reading = Reading(after, _visible(call))
+    reading, standing = Reading(after, _visible(call)), Standing(call)
     with call.context.queue.ear() as ear:
         async with _accepted(call) as socket:
             while not socket.closed:
+                await standing.require()
                 await _send_events(call, socket, reading)
                 if await ear.wait(LOOK_AGAIN_S):
                     await _send_jobs(call, socket, ear.heard)
@@ -76,11 +105,12 @@ async def follow_all(call: Call[None, EventsQuery]) -> web.WebSocketResponse:
 async def follow_job(call: Plain) -> web.WebSocketResponse:
     """A job's state, what changes of it, and its events from now on; closed once the job has ended."""
     await find_job(call, call.id)
-    reading = Reading(await _newest_id(), EventEntry.filter(job_id=call.id))
+    reading, standing = Reading(await _newest_id(), EventEntry.filter(job_id=call.id)), Standing(call)
     with call.context.queue.ear(call.id) as ear:
         async with _accepted(call) as socket:
             shown = None
             while not socket.closed:
+                await standing.require()
                 # Asked first: what it says of the end is then all there to be read.
                 job = await find_job(call, call.id)
                 if job.revision != shown:
@@ -104,6 +134,8 @@ async def _accepted(call: Call[Any, Any]) -> AsyncIterator[web.WebSocketResponse
         with suppress(ClientConnectionResetError):
             yield socket
         code = WSCloseCode.OK
+    except RightGoneError:
+        code = WSCloseCode.POLICY_VIOLATION
     except asyncio.CancelledError:
         code = WSCloseCode.GOING_AWAY
         raise
