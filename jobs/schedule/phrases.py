@@ -19,9 +19,11 @@ _PERIODS: Mapping[str, Callable[[int], int]] = {
     "night": lambda hour: hour % 12 + 12 if 6 <= hour <= 11 else hour % 12 if hour == 12 else hour,
     "morning": lambda hour: hour,
     "afternoon": lambda hour: hour + 12 if hour < 8 else hour,
-    "evening": lambda hour: hour + 12 if 4 <= hour < 12 else hour,
+    "evening": lambda hour: hour + 12 if 4 <= hour < 12 else hour % 12 if hour == 12 else hour,
 }
 """What an hour means at a time of the day: `every evening at 8` is 20:00."""
+_LATE_PERIODS = {"night", "evening"}
+_MORNING = 6
 _NAMED_TIMES = {"midnight": (0, 0), "noon": (12, 0)}
 _TIME = re.compile(r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?\s*(?P<half>am|pm)?|(?P<name>midnight|noon)")
 _EXAMPLES = (
@@ -44,9 +46,16 @@ def read(text: str) -> CronExpression:
 
 def _on_days(found: re.Match[str]) -> str:
     words = [_singular(word) for word in found["days"].split()]
-    period = next((word for word in words if word in _PERIODS), None)
-    minute, hour = _time(found["time"], period)
-    return f"{minute} {hour} * * {_days_of_the_week(words)}"
+    periods = [word for word in words if word in _PERIODS]
+    days = [word for word in words if word in _DAYS_OF_THE_WEEK]
+    if len(periods) > 1 or (days and "day" in words):
+        raise InvalidRequestError(FIELD, f"{found[0][:80]!r} says two things at once: make a schedule of each.")
+    minute, hour = _time(found["time"], next(iter(periods), None))
+    if days and hour < _MORNING and _LATE_PERIODS & set(periods):
+        raise InvalidRequestError(
+            FIELD, f"{hour}:{minute:02} of a night is on the next day: name that one, as in `saturday at 1`."
+        )
+    return f"{minute} {hour} * * {_days_of_the_week(days)}"
 
 
 def _without_a_time(found: re.Match[str]) -> str:
@@ -54,7 +63,7 @@ def _without_a_time(found: re.Match[str]) -> str:
 
 
 def _days_of_the_week(words: Sequence[str]) -> str:
-    return ",".join(_DAYS_OF_THE_WEEK[word] for word in words if word in _DAYS_OF_THE_WEEK) or "*"
+    return ",".join(_DAYS_OF_THE_WEEK[word] for word in words) or "*"
 
 
 def _singular(word: str) -> str:
@@ -107,12 +116,16 @@ def _hour(hour: int, half: str | None, period: str | None) -> int:
 
 _DAY = rf"(?:{'|'.join((*_DAYS_OF_THE_WEEK, *_PERIODS, 'day'))})s?|daily|nightly"
 _WHICH = rf"(?:on )?(?:every |each )?(?P<days>(?:{_DAY})(?: (?:and (?:every )?)?(?:{_DAY}))*)"
+_WHICH_DATE = (
+    r"(?:(?:monthly|every month|each month) )?on (?:the )?(?P<date>last|\d{1,2})(?:st|nd|rd|th)?(?: day)?"
+    r"(?: of (?:every|each|the) month)?"
+)
 _PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (_WHICH, _without_a_time),
     (rf"(?:at )?(?P<time>[^a-z]\S*(?: [ap]m)?|noon|midnight) {_WHICH}", _on_days),
     (rf"{_WHICH} (?:at )?(?P<time>.+)", _on_days),
-    (r"(?:monthly|every month|each month) on (?:the )?(?P<date>last|\d{1,2})(?:st|nd|rd|th)?(?: day)? at (?P<time>.+)",
-     _on_a_date),
+    (_WHICH_DATE, _without_a_time),
+    (rf"{_WHICH_DATE} at (?P<time>.+)", _on_a_date),
     (r"hourly|(?:every|each)(?: (?P<count>\d{1,3}))? hours?", _hours),
     (r"(?:every|each)(?: (?P<count>\d{1,3}))? (?:minutes?|min)", _minutes),
 )  # fmt: skip
