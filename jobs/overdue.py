@@ -19,15 +19,9 @@ from jobs.database.unit import reader, unit
 from jobs.errors import ConflictError, InvalidRequestError
 from jobs.events import BackupOverdue
 from jobs.models import Archive, Repository
-from jobs.repositories import Asker
+from jobs.repositories import NOTHING_SAID, Asker
 
 LONGEST_SNOOZE_S = 366 * 86_400
-NOTHING_SAID: Mapping[str, Any] = {
-    "overdue_since": None,
-    "overdue_told_at": None,
-    "overdue_snoozed_until": None,
-    "overdue_acknowledged_by": None,
-}
 
 _log = structlog.get_logger()
 
@@ -78,8 +72,9 @@ async def acknowledge(asker: Asker, repository: Repository) -> None:
 
 
 async def snooze(asker: Asker, repository: Repository, until: datetime) -> None:
-    """Say nothing of it until then; raises `ConflictError` where nothing is overdue."""
-    await _note(asker, repository, "snooze", {"overdue_snoozed_until": until}, until=until.isoformat())
+    """Say nothing of it until then, and then again; raises `ConflictError` where nothing is overdue."""
+    columns = {"overdue_snoozed_until": until, "overdue_acknowledged_by": None}
+    await _note(asker, repository, "snooze", columns, until=until.isoformat())
 
 
 async def _look_at(row: Repository, newest: datetime | None, again_after: timedelta) -> None:
@@ -93,10 +88,10 @@ async def _look_at(row: Repository, newest: datetime | None, again_after: timede
 
 
 async def _tell(row: Repository, newest: datetime | None, expected: datetime, at: datetime) -> bool:
-    """Inside a unit: tell of it, unless another worker was faster."""
+    """Inside a unit: tell of it, unless another worker was faster or it is expected no longer."""
     before = {"overdue_told_at": row.overdue_told_at} if row.overdue_told_at else {"overdue_told_at__isnull": True}
     said = {"overdue_since": row.overdue_since or expected, "overdue_told_at": at}
-    if not await Repository.filter(id=row.id, **before).update(**said):
+    if not await Repository.filter(id=row.id, expected_every=row.expected_every, **before).update(**said):
         return False
     overdue = BackupOverdue(repository=row.name, last_backup=newest, expected_by=expected)
     await outbox.publish("backup.overdue", overdue, repository=row.name)

@@ -23,6 +23,13 @@ T = TypeVar("T")
 
 ACTIVE = (JobStatus.PENDING, JobStatus.RUNNING)
 WHERE_IT_IS = frozenset({"name", "location", "host"})
+NOTHING_SAID: Mapping[str, Any] = {
+    "overdue_since": None,
+    "overdue_told_at": None,
+    "overdue_snoozed_until": None,
+    "overdue_acknowledged_by": None,
+}
+"""Of a backup that is overdue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
     if wanted.passphrase is not None:
         await _seal(row)
+    if row.expected_every is None:
+        row.update_from_dict(dict(NOTHING_SAID))
     await row.save()
     touched = await _rename_in_lists(old_name, row.name) if row.name != old_name else {}
     await _record(asker, "change", row, fields=sorted(wanted.model_fields_set), **touched)

@@ -107,10 +107,24 @@ async def test_snoozed_it_is_quiet_for_so_long_and_then_told_of_at_once(clock, a
     assert 'locutus_backup_overdue{repository="photos"} 1.0' in (await api.get("/metrics")).text
 
 
-async def test_without_an_expectation_nothing_is_overdue(clock, api):
+async def test_snoozed_after_it_was_taken_note_of_it_is_told_of_again(clock):
+    await looked(clock, BEGIN + 27 * HOUR)
+    await asked("overdue acknowledge photos")
+    assert "until 3 May 03:00 UTC" in (await asked("overdue snooze photos 12h")).text
+    assert "quiet until" in (await asked("overdue list")).text
+    assert await looked(clock, BEGIN + 38 * HOUR) == 1
+    assert await looked(clock, BEGIN + 39 * HOUR) == 2
+
+
+async def test_without_an_expectation_nothing_is_overdue_any_more(clock, api):
     assert (await api.put(PATH, {"expected_every": 5})).json["field"] == "expected_every"
-    assert (await api.put(PATH, {"expected_every": None})).status == 200
-    assert await looked(clock, BEGIN + 1000 * HOUR) == 0
+    stale = await Repository.get()
+    await looked(clock, BEGIN + 27 * HOUR)
+    assert (await api.put(PATH, {"expected_every": None})).json["overdue_since"] is None
+    assert (await asked("overdue list")).text == "No backup is overdue."
+    await overdue._look_at(stale, None, HOUR)  # another worker's look that began before
+    assert await looked(clock, BEGIN + 1000 * HOUR) == 1
+    assert (await Repository.get()).overdue_since is None
 
 
 async def test_overdue_backup_reaches_people_webhook_status_and_metric_until_somebody_takes_note(
