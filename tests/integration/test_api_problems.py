@@ -165,10 +165,10 @@ async def test_token_that_is_no_ascii_is_401(api, token):
 
 
 async def test_readiness_without_a_database_is_503(api, monkeypatch):
-    async def refused(context):
+    async def refused():
         raise asyncpg.CannotConnectNowError("the database system is shutting down")
 
-    monkeypatch.setattr(health, "_degraded", refused)
+    monkeypatch.setattr(health, "_workers_answer", refused)
     assert (await api.get("/readyz")).status == 503
 
 
