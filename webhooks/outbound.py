@@ -90,7 +90,8 @@ class WebhookSender:
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 answer = _answer(_host(url), response, at)
-                return replace(answer, text=_shown(await _beginning(response, ANSWER_BYTES + len(url)), url))
+                read = await _beginning(response, ANSWER_BYTES + len(url))
+                return replace(answer, text=_shown(read, url, whole=response.content.at_eof()))
         except (aiohttp.ClientError, OSError) as error:
             return Answer(None, _sentence(_host(url), error))
 
@@ -105,13 +106,18 @@ async def _beginning(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return read
 
 
-def _shown(read: bytes, url: str) -> str | None:
-    """What is kept of an answer, without what it repeats of the URL; None where it is empty."""
+def _shown(read: bytes, url: str, *, whole: bool) -> str | None:
+    """What is kept of an answer, without what it repeats of the URL; None where it is empty. One that is not whole may
+    break off within a part of the URL.
+    """
     text = read.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     target = URL(url)
     parts = {*target.raw_parts, *target.parts, *target.query.values(), target.raw_query_string}
-    for part in sorted((part for part in parts if len(part) >= SECRET_LENGTH), key=len, reverse=True):
+    secrets = sorted((part for part in parts if len(part) >= SECRET_LENGTH), key=len, reverse=True)
+    for part in secrets:
         text = text.replace(part, "…")
+    if secrets and not whole:
+        text = text[: 1 - len(secrets[0])]
     return text[:ANSWER_BYTES] or None
 
 

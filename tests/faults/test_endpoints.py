@@ -8,6 +8,7 @@ import pytest
 
 from bot.commands import COMMANDS
 from bot.commands.asking import Asker
+from jobs import clock
 from jobs.delivery import DeliveryState
 from jobs.models import DeliveryAttempt
 from tests.fakes.gateway import application, started
@@ -149,3 +150,21 @@ async def test_what_each_try_was_answered_is_shown_without_the_urls_secrets(
     assert "\x1b" not in told.code
     said = json.dumps(shown) + told.text + told.code
     assert not any(secret in said for secret in (secret_part, "an-0ther-secret", SECRET))
+
+
+@pytest.mark.parametrize("pieces", [4, 400])
+async def test_answer_that_breaks_off_within_a_part_of_the_url_shows_no_piece_of_it(sender, pieces):
+    secret_part = "T0PSECRET" + "abcdefghijklmnopqrstuvwxyz0123456789" * 3
+
+    async def repeating(to):
+        text = (f"no such hook: {secret_part}\n" * pieces).encode()
+        await to.write(OK + b"Content-Length: %d\r\n\r\n" % (len(text) + 1) + text[:-20])
+        await read.wait()
+
+    read = asyncio.Event()
+    async with RawEndpoint(repeating) as endpoint:
+        answer = await sender.post(endpoint.url.replace("/hook", f"/{secret_part}"), b"{}", {}, clock.now())
+        read.set()
+        await endpoint.hung_up.wait()
+    assert answer.text.startswith("no such hook: …\nno such hook: …")
+    assert "T0P" not in answer.text
