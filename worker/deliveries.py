@@ -73,6 +73,8 @@ class Deliveries:
             if not page:
                 break
             for row in page:
+                if row.attempts:  # perhaps by a worker before this one
+                    self._failing.add(endpoint_of(row))
                 if endpoint_of(row) not in self._without_room():
                     self._busy.add(endpoint_of(row))
                     tries.create_task(self._try(row, ear))

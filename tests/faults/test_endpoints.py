@@ -10,7 +10,7 @@ from bot.commands import COMMANDS
 from bot.commands.asking import Asker
 from jobs import clock
 from jobs.delivery import DeliveryState
-from jobs.models import DeliveryAttempt
+from jobs.models import Delivery, DeliveryAttempt
 from tests.fakes.gateway import application, started
 from tests.fakes.instance import ADMIN
 from tests.fakes.owed import SECRET, ends_as, owe, running, subscribe, until
@@ -87,6 +87,22 @@ async def test_endpoints_that_hang_leave_room_for_one_that_does_not(opened, now)
             begun = asyncio.get_running_loop().time()
             await until(opened, ends_as(late, state=DeliveryState.DELIVERED))
             assert asyncio.get_running_loop().time() - begun < 1.0
+
+
+async def test_endpoints_that_failed_before_the_start_take_half_of_the_room(opened, sender, now):
+    hold = asyncio.Event()
+    async with (
+        WebhookReceiver(SECRET, *[Say(hold=hold)] * outbound.CONCURRENCY, clock=now) as hanging,
+        WebhookReceiver(SECRET, clock=now) as well,
+    ):
+        for _ in range(outbound.CONCURRENCY):
+            row = await owe(await subscribe(hanging.url), now())
+            await Delivery.filter(id=row.id).update(attempts=1)
+        late = await owe(await subscribe(well.url), now())
+        async with running(sender, now):
+            await until(opened, ends_as(late, state=DeliveryState.DELIVERED))
+            assert len(hanging.received) <= ROOM_OF_FAILING
+        hold.set()
 
 
 def answers_in_turn(monkeypatch, *turns):
