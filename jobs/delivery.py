@@ -210,9 +210,21 @@ async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> 
     due_at = await _behind_quiet(claim.delivery, at + (delay or timedelta()))
     if not await ours.update(state=state, due_at=due_at, **tried):
         return None
+    if answer.retry_after_s:
+        await _hold_others(claim.delivery, at, at + timedelta(seconds=min(answer.retry_after_s, LONGEST_RETRY_AFTER_S)))
     if answer.status == GONE and claim.delivery.subscription_id:
         await _switch_off(claim.delivery, at)
     return state
+
+
+async def _hold_others(delivery: Delivery, at: datetime, until: datetime) -> None:
+    """Hold back what else waits for the endpoint, which asked to be left alone."""
+    waiting = Delivery.filter(_unclaimed(at), state=DeliveryState.WAITING, due_at__lt=until).exclude(id=delivery.id)
+    if delivery.subscription_id:
+        waiting = waiting.filter(subscription_id=delivery.subscription_id)
+    else:
+        waiting = waiting.filter(notification_channel_id=delivery.notification_channel_id)
+    await waiting.update(due_at=until, held=True)
 
 
 async def _behind_quiet(delivery: Delivery, at: datetime) -> datetime:

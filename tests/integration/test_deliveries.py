@@ -106,6 +106,18 @@ async def test_retry_after_is_obeyed(opened_sqlite, sender, receiver, now):
     assert row.due_at - now() == dt.timedelta(hours=1)
 
 
+@pytest.mark.usefixtures("opened")
+async def test_retry_after_binds_all_that_waits_for_the_endpoint(now):
+    busy, other = await subscribe("http://127.0.0.1:9/"), await subscribe("http://127.0.0.1:10/")
+    first, second = await owe(busy, now()), await owe(busy, now())
+    claim = await delivery.claim(first, now(), LEASE, BASE_URL)
+    elsewhere = await owe(other, now())
+    await delivery.record(claim, Answer(429, "no", 3600), now(), 0)
+    assert [row.id for row in await delivery.due(now(), limit=9)] == [elsewhere.id]
+    now.advance(seconds=3600)
+    assert {row.id for row in await delivery.due(now(), limit=9)} == {first.id, second.id, elsewhere.id}
+
+
 async def test_gone_switches_the_subscription_off_and_ends_what_waits(opened, sender, receiver, now):
     receiver.script.append(Say(410))
     subscription = await subscribe(receiver.url)
