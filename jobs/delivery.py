@@ -173,7 +173,8 @@ async def newest_tries(delivery_id: int, limit: int) -> list[DeliveryAttempt]:
 async def replay(delivery_id: int, principal: Principal, *, origin: str, asked_in: str | None = None) -> Delivery:
     """Have an ended delivery sent anew under its `webhook_id`, and return it.
 
-    Raises `ForbiddenError`, `NotFoundError`, `ConflictError` while it waits for its next try.
+    Raises `ForbiddenError`, `NotFoundError`, `ConflictError` while it waits for its next try, and where whom it is for
+    is switched off.
     """
     principal.require(Role.ADMINISTER, None, asked_in)
     return await unit(partial(_replay, delivery_id, principal, origin))
@@ -181,6 +182,7 @@ async def replay(delivery_id: int, principal: Principal, *, origin: str, asked_i
 
 async def _replay(delivery_id: int, principal: Principal, origin: str) -> Delivery:
     row = await find(delivery_id)
+    await _require_enabled(row)
     ended = Delivery.filter(id=delivery_id, state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD])
     again = {"state": DeliveryState.WAITING, "attempts": 0, "held": False, "due_at": now(), "claimed_until": None}
     if not await ended.update(**again):
@@ -188,6 +190,19 @@ async def _replay(delivery_id: int, principal: Principal, origin: str) -> Delive
     await audit.record(principal, "delivery.replay", origin=origin, target=str(delivery_id))
     after_commit(partial(queue.ring, queue.NO_JOB))
     return row.update_from_dict(again)
+
+
+async def _require_enabled(row: Delivery) -> None:
+    """Raise `ConflictError` where nothing would be sent to whom the delivery is for."""
+    if row.subscription_id:
+        subscription = await Subscription.get(id=row.subscription_id)
+        enabled, what, reason = subscription.enabled, f"subscription {subscription.id}", subscription.disabled_reason
+    else:
+        channel = await NotificationChannel.get(id=row.notification_channel_id)
+        enabled, what, reason = channel.enabled, f"notification channel {channel.name}", None
+    if not enabled:
+        said = " ".join(part for part in (f"The {what} is switched off.", reason, "Switch it on first.") if part)
+        raise ConflictError(said)
 
 
 async def _record(claim: Claim, answer: Answer, at: datetime, jitter: float) -> DeliveryState | None:

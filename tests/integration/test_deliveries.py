@@ -10,7 +10,8 @@ from tortoise.exceptions import OperationalError
 
 from jobs import clock, delivery
 from jobs.delivery import Answer, DeliveryState
-from jobs.models import Delivery, Subscription
+from jobs.errors import ConflictError
+from jobs.models import Delivery, NotificationChannel, Subscription
 from jobs.secrets import SecretBox
 from tests.conftest import free_port
 from tests.fakes.gateway import application, started
@@ -129,6 +130,19 @@ async def test_gone_switches_the_subscription_off_and_ends_what_waits(opened, se
     assert subscription.enabled is False
     assert "410 Gone" in subscription.disabled_reason
     assert len(receiver.received) == 1
+
+
+@pytest.mark.usefixtures("opened")
+async def test_replay_to_who_is_switched_off_is_refused_with_the_reason(now):
+    row = await owe(await subscribe("http://127.0.0.1:9/"), now())
+    await delivery.record(await delivery.claim(row, now(), LEASE, BASE_URL), Answer(410, "gone"), now(), 0)
+    with pytest.raises(ConflictError, match=r"is switched off.*410 Gone.*Switch it on first"):
+        await delivery.replay(row.id, ADMIN, origin="api")
+    assert await reached(row, state=DeliveryState.DEAD)
+    channel = await NotificationChannel.create(name="team", url="x", service="json", enabled=False)
+    await Delivery.filter(id=row.id).update(subscription_id=None, notification_channel_id=channel.id)
+    with pytest.raises(ConflictError, match="notification channel team is switched off"):
+        await delivery.replay(row.id, ADMIN, origin="api")
 
 
 @pytest.mark.usefixtures("opened")
