@@ -1,8 +1,8 @@
 """Checks by interval: each repository with `check_interval_days` is checked that often, without anybody's asking.
 
-They are spread: a repository that was never checked waits for a share of its interval that follows from its id; a host
-runs one at a time, and who is overdue longest goes first. With `check_max_duration` borg stops after so many seconds,
-and goes on there the next time: a large repository is gone through in turns.
+They are spread: from when the interval was said, a repository waits at least for a share of it that follows from its
+id; a host runs one at a time, and who is overdue longest goes first. With `check_max_duration` borg stops after so
+many seconds, and goes on there the next time: a large repository is gone through in turns.
 """
 
 import hashlib
@@ -31,9 +31,8 @@ def due_at(repository: Repository) -> datetime | None:
     if repository.check_interval_days is None:
         return None
     interval = timedelta(days=repository.check_interval_days)
-    if repository.last_check is not None:
-        return repository.last_check + interval
-    return repository.created_at + interval * _share(repository.id)
+    first = (repository.check_interval_since or repository.created_at) + interval * _share(repository.id)
+    return first if repository.last_check is None else max(first, repository.last_check + interval)
 
 
 async def start_due() -> None:

@@ -9,6 +9,7 @@ from tortoise.exceptions import IntegrityError
 
 from jobs import audit, queue
 from jobs.access import Principal, Role
+from jobs.clock import now
 from jobs.database.unit import after_commit, unit
 from jobs.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from jobs.lanes import lane_at
@@ -110,6 +111,8 @@ async def _change(asker: Asker, repository_id: int, wanted: RepositoryChange) ->
     row.archive_glob = archive_glob_of(row.archive_name_template, row.name)
     if wanted.passphrase is not None:
         await _seal(row)
+    if row.check_interval_days != before.check_interval_days:
+        row.check_interval_since = now()
     if row.expected_every is None:
         row.update_from_dict(dict(NOTHING_SAID))
     await row.save()

@@ -10,8 +10,9 @@ class Repository(Model):
     """A borg repository and what is backed up into it. Sizes are bytes; `lane` is shared by rows that mean one
     repository.
 
-    `check_interval_days` has it checked by itself, for `check_max_duration` seconds or to its end; `expected_every` is
-    the age in seconds from which its newest archive is too old, and `overdue_…` is what has been said of that.
+    `check_interval_days`, said at `check_interval_since`, has it checked by itself, for `check_max_duration` seconds or
+    to its end; `expected_every` is the age in seconds from which its newest archive is too old, and `overdue_…` is what
+    has been said of that.
 
     Behind ssh: `ssh_key` is the path of a private key that was given, `host_key` the fingerprint by which
     the server is trusted, `upload_ratelimit` KiB/s.
@@ -49,6 +50,7 @@ class Repository(Model):
     last_compact = fields.DatetimeField(null=True)
     last_prune = fields.DatetimeField(null=True)
     check_interval_days = fields.IntField(null=True)
+    check_interval_since = fields.DatetimeField(null=True)
     check_max_duration = fields.IntField(null=True)
     expected_every = fields.IntField(null=True)
     overdue_since = fields.DatetimeField(null=True)

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from jobs import interval_checks
+from jobs import interval_checks, repositories
 from jobs.clock import now
 from jobs.interval_checks import due_at
 from jobs.models import Job, Repository
+from jobs.repositories import Asker
+from jobs.repository_fields import RepositoryChange
 from jobs.view import JobStatus
-from tests.fakes.instance import instance, repository_row, settings_for
+from tests.fakes.instance import ADMIN, instance, repository_row, settings_for
 from tests.fakes.machine import make_borg
 
 BEGIN = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -26,7 +28,7 @@ def clock(opened_sqlite):
 
 
 async def checked(tmp_path, name, **columns):
-    fields = {"check_interval_days": 7, **columns}
+    fields = {"check_interval_days": 7, "created_at": BEGIN, **columns}
     return await repository_row(name, tmp_path / name, [tmp_path], **fields)
 
 
@@ -43,11 +45,32 @@ async def test_first_checks_of_what_was_added_together_are_spread_over_the_inter
     assert due_at(Repository(check_interval_days=None)) is None
 
 
+@pytest.mark.parametrize("last_check", [None, BEGIN - 50 * DAY])
+async def test_checks_of_old_repositories_are_spread_from_when_the_interval_is_said(clock, tmp_path, last_check):
+    old = {"created_at": BEGIN - 100 * DAY, "check_interval_days": None, "last_check": last_check}
+    rows = [await checked(tmp_path, f"r{number}", host=f"h{number}", **old) for number in range(12)]
+    asker = Asker(ADMIN, "api")
+    for row in rows:
+        await repositories.change(asker, row, RepositoryChange(check_interval_days=7))
+        clock.shift(timedelta(minutes=1))
+    due = [due_at(row) for row in await Repository.all().order_by("id")]
+    for row in rows:
+        await repositories.change(asker, row, RepositoryChange(check_interval_days=7, channel="console"))
+    assert [due_at(row) for row in await Repository.all().order_by("id")] == due
+    days = [(moment - BEGIN) // DAY for moment in due]
+    assert set(days) <= set(range(8))
+    assert max(days.count(day) for day in days) < 9
+    assert await begun() == []
+    clock.shift(8 * DAY)
+    assert len(await begun()) == 12
+
+
 async def test_who_is_overdue_longest_goes_first_and_a_host_runs_one_at_a_time(clock, tmp_path):
-    await checked(tmp_path, "late", last_check=BEGIN - 8 * DAY)
-    await checked(tmp_path, "latest", last_check=BEGIN - 20 * DAY, check_max_duration=600)
-    await checked(tmp_path, "elsewhere", last_check=BEGIN - 7 * DAY, host="other")
-    await checked(tmp_path, "fresh", last_check=BEGIN - 6 * DAY)
+    old = {"created_at": BEGIN - 100 * DAY}
+    await checked(tmp_path, "late", **old, last_check=BEGIN - 8 * DAY)
+    await checked(tmp_path, "latest", **old, last_check=BEGIN - 20 * DAY, check_max_duration=600)
+    await checked(tmp_path, "elsewhere", **old, last_check=BEGIN - 7 * DAY, host="other")
+    await checked(tmp_path, "fresh", **old, last_check=BEGIN - 6 * DAY)
     assert await begun() == ["latest", "elsewhere"]
     assert await begun() == ["latest", "elsewhere"]
     first = await Job.get(repository_name="latest")
@@ -61,7 +84,7 @@ async def test_who_is_overdue_longest_goes_first_and_a_host_runs_one_at_a_time(c
 
 
 async def test_check_that_failed_is_asked_for_again_the_next_day(clock, tmp_path):
-    await checked(tmp_path, "photos", last_check=BEGIN - 8 * DAY)
+    await checked(tmp_path, "photos", last_check=BEGIN - 8 * DAY, created_at=BEGIN - 9 * DAY)
     await begun()
     await Job.all().update(status=JobStatus.FAILED)
     assert await begun() == ["photos"]
