@@ -70,7 +70,7 @@ class AppriseProcess:
             self._calls, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", self._source],
+                    [sys.executable, "-P", self._source],
                     env=_environment(),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

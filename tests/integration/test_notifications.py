@@ -281,14 +281,17 @@ async def test_start_that_could_not_be_told_does_not_come_behind_the_end(api_of_
 async def test_ping_that_was_overtaken_is_not_sent_again(api_of_both, now):
     async with HttpService(500) as service:
         await channel(api_of_both, f"ping+http://127.0.0.1:{service.port}/uuid")
-        await ended(JobStatus.COMPLETED)
+        await ended()
         async with delivering(now):
+            await service.messages(1)
+            await ended(JobStatus.COMPLETED)
             await service.messages(2)
-            await rows_are("waiting", "delivered")
+            await rows_are("delivered", "waiting", "delivered", "delivered")
             now.advance(seconds=6)
             await ended(repository="music")
-            await rows_are(*["delivered"] * 4)
-    assert [told.path for told in service.told] == ["/uuid/start", "/uuid", "/uuid/start", "/uuid/fail"]
+            await rows_are(*["delivered"] * 6)
+    assert [told.path for told in service.told] == ["/uuid/fail", "/uuid", "/uuid/fail"]
+    assert "#3" in service.told[-1].text
 
 
 async def rows_are(*states):
