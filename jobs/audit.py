@@ -12,7 +12,7 @@ import structlog
 from jobs.access import Principal
 from jobs.clock import now
 from jobs.database.unit import unit
-from jobs.errors import ForbiddenError
+from jobs.errors import RequestRefusedError
 from jobs.models import AuditEntry
 
 ACCEPTED, REFUSED = "accepted", "refused"
@@ -52,7 +52,7 @@ async def record(principal: Principal, action: str, *, origin: str, target: str 
 
 
 async def record_refusal(
-    principal: Principal, action: str, refusal: ForbiddenError, *, origin: str, target: str | None = None
+    principal: Principal, action: str, refusal: RequestRefusedError, *, origin: str, target: str | None = None
 ) -> None:
     """Outside of a unit: add an entry for what was refused for want of a right.
 

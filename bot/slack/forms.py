@@ -10,7 +10,7 @@ from typing import Any
 from bot import wording
 from bot.commands import COMMANDS, Answer, Choice
 from bot.commands.declaration import Command, Flag, FlagType, Values
-from bot.slack.render import Block, action_blocks, plain
+from bot.slack.render import Block, answer_blocks, plain
 from jobs.command_words import Positional, WordType
 
 FORM = "command.form"
@@ -37,15 +37,13 @@ def form(command: Command, values: Values, channel: str | None) -> dict[str, Any
 
 def told(command: Command, answer: Answer, channel: str | None) -> dict[str, Any]:
     """The modal after it was sent, or clicked in: what came of it, and what can be clicked."""
-    blocks: list[Block] = [{"type": "section", "text": plain(answer.text or "Done.", _TEXT_LIMIT)}]
-    blocks += action_blocks(answer.buttons)
     return {
         "type": "modal",
         "callback_id": FORM,
         "title": _title(command),
         "close": plain("Close", _TITLE_LIMIT),
         "private_metadata": _metadata(command, channel),
-        "blocks": blocks,
+        "blocks": list(answer_blocks(answer)),
     }
 
 
@@ -141,11 +139,13 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def faults(refusal: str, command: Command) -> dict[str, str]:
-    """The refusal under the input that it names, else under the first."""
+def faults(refusal: str, command: Command) -> dict[str, str] | None:
+    """The refusal under the input that it names, else under the first; None for one that is too long to stand there."""
+    if len(refusal) > _LABEL_LIMIT:
+        return None
     names = [word.name for word in command.positionals] + [flag.name for flag in command.flags]
     named = next((name for name in names if refusal.startswith(f"{name}:")), names[0])
-    return {named: refusal[:_LABEL_LIMIT]}
+    return {named: refusal}
 
 
 def unfinished(command: Command, values: Values) -> bool:

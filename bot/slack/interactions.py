@@ -27,10 +27,11 @@ from bot.slack.home import home_of
 from bot.slack.payloads import Who, form_data, who_commands, who_interacts
 from bot.slack.render import Content, render_answer
 from bot.slack.user_groups import UserGroups
-from jobs.access import chat_principal
+from jobs import audit
+from jobs.access import Principal, chat_principal
 from jobs.command_words import WordType
 from jobs.database.connection import CAUSES
-from jobs.errors import RequestRefusedError
+from jobs.errors import ForbiddenError, RequestRefusedError
 from jobs.threads import is_first_in
 
 T = TypeVar("T")
@@ -61,8 +62,8 @@ _bolt_log.setLevel(logging.ERROR)
 class Replies(Protocol):
     """What is shown to one person after the acknowledgement; failures are logged, never raised."""
 
-    async def whisper(self, channel: str, user: str, content: Content) -> None:
-        """Show it to `user` alone in `slack:TEAM:CHANNEL`."""
+    async def whisper(self, channel: str, user: str, content: Content) -> bool:
+        """Show it to `user` alone in `slack:TEAM:CHANNEL`; whether Slack took it."""
 
     async def respond(self, response_url: str, content: Content, *, replace: bool) -> None:
         """Show it to who clicked, alone or, with `replace`, in place of the message that was clicked."""
@@ -178,8 +179,9 @@ class SlackInteractions:
             await replies.update_form(view["id"], forms.told(command, reply, who.channel))
         elif _is_private_question(body) and isinstance(body.get("response_url"), str):
             await replies.respond(body["response_url"], content, replace=not reply.refused)
-        elif who.place:
-            await replies.whisper(who.place, who.user, content)
+        elif not (who.place and await replies.whisper(who.place, who.user, content)) and body.get("response_url"):
+            # To who is no member of the channel nothing can be whispered.
+            await replies.respond(str(body["response_url"]), content, replace=False)
 
     async def _on_form(self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]) -> None:
         command, who = forms.command_in(form_data(view)), who_interacts(body)
@@ -191,8 +193,8 @@ class SlackInteractions:
         if not work.done():
             await ack(response_action="update", view=forms.told(command, Answer(_WORKING), who.channel))
             self._later(lambda replies: _update_late(replies, view["id"], command, who, work))
-        elif (reply := work.result()).refused:
-            await ack(response_action="errors", errors=forms.faults(reply.text, command))
+        elif (reply := work.result()).refused and (faults := forms.faults(reply.text, command)):
+            await ack(response_action="errors", errors=faults)
         else:
             await ack(response_action="update", view=forms.told(command, reply, who.channel))
 
@@ -225,6 +227,8 @@ class SlackInteractions:
     async def _carried_out(self, who: Who, work: Callable[[Asker], Awaitable[T]]) -> T | Answer:
         if not self._serves(who):
             _log.warning("slack_team_not_served", team=who.team, enterprise=who.enterprise)
+            refusal = ForbiddenError(_FOREIGN)
+            await audit.record_refusal(Principal(who.subject, ()), "workspace.use", refusal, origin=ORIGIN)
             return Answer(_FOREIGN, refused=True)
         try:
             return await work(await self._asker(who))

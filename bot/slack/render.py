@@ -65,8 +65,15 @@ def render_answer(answer: Answer) -> Content:
     text = said + (f"\n{_code_block(answer.code)}" if answer.code else "")
     if not answer.buttons:
         return Content(text)
-    section = {"type": "section", "text": plain(answer.text, _SECTION_LIMIT)}
-    return Content(text, (section, *action_blocks(answer.buttons)))
+    return Content(text, tuple(answer_blocks(answer)))
+
+
+def answer_blocks(answer: Answer) -> Iterator[Block]:
+    """A private answer laid out, as a view shows it too."""
+    yield {"type": "section", "text": plain(answer.text or "Done.", _SECTION_LIMIT)}
+    if answer.code:
+        yield {"type": "section", "text": mrkdwn(_code_block(answer.code))}
+    yield from action_blocks(answer.buttons)
 
 
 def metadata(message: Message) -> dict[str, Any]:

@@ -26,14 +26,16 @@ class SlackReplies:
         self._token = token
         self._api_url = api_url
 
-    async def whisper(self, channel: str, user: str, content: Content) -> None:
-        """Show it to `user` alone in `slack:TEAM:CHANNEL`."""
+    async def whisper(self, channel: str, user: str, content: Content) -> bool:
+        """Show it to `user` alone in `slack:TEAM:CHANNEL`; whether Slack took it."""
         said = {"user": user, **content.arguments}
         try:
             async with self._client() as client:
                 await call(client.chat_postEphemeral, channel=channel_id(channel), **said)
         except ChatError as error:
             _log.warning("slack_whisper_failed", channel=channel, user=user, reason=str(error))
+            return False
+        return True
 
     async def respond(self, response_url: str, content: Content, *, replace: bool) -> None:
         """Show it to who clicked, alone or, with `replace`, in place of the message that was clicked."""

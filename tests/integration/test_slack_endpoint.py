@@ -60,6 +60,7 @@ class Whispers:
 
     async def whisper(self, channel, user, content):
         await self.say(channel, user, content.text)
+        return True
 
     async def respond(self, response_url, content, *, replace):
         await self.say(response_url, "replaced" if replace else "alone", content.text)
