@@ -70,6 +70,17 @@ class Principal:
             for repository in grant.repositories or (None,)
         )
 
+    def limited_to(self, role: Role, channel: str | None = None) -> frozenset[str] | None:
+        """The names of the repositories on which any grant allows `role` when asked in `channel`.
+
+        None: on all of them, and on what has none.
+        """
+        if self.may(role, None, channel):
+            return None
+        grants = (grant for grant in self.grants if grant.role >= role)
+        here = (grant for grant in grants if grant.channels is None or channel in grant.channels)
+        return frozenset(name for grant in here for name in grant.repositories or ())
+
     def require(self, role: Role, repository: str | None = None, channel: str | None = None) -> None:
         """Raise `ForbiddenError`, which names the exact command that an administrator would run, unless allowed.
 

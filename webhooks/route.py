@@ -22,7 +22,6 @@ from webhooks.asked import asked
 from webhooks.authentication import ANONYMOUS, AUTHENTICATOR
 from webhooks.context import CONTEXT, GatewayContext
 from webhooks.reading import read_body, read_query
-from webhooks.visibility import limited_to
 
 PUBLIC: Final = "public"
 PATTERNS: Mapping[str, str] = {
@@ -155,7 +154,7 @@ async def _authenticated(route: Route, request: web.Request) -> Principal:
 
 
 def _let_in(route: Route, principal: Principal) -> None:
-    if route.needs == PUBLIC or (route.by_repository and limited_to(principal, route.needs)):
+    if route.needs == PUBLIC or (route.by_repository and principal.limited_to(route.needs)):
         return
     principal.require(route.needs)
 

@@ -8,6 +8,7 @@ from bot.commands import grammar
 from bot.commands.asking import Answer, Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Command, Values
+from bot.commands.lookup import HiddenError
 from jobs import audit
 from jobs.errors import ForbiddenError, InvalidRequestError, RequestRefusedError
 from jobs.repository_fields import RepositoryName
@@ -43,7 +44,7 @@ async def _guarded(work: Awaitable[Answer], command: Command, values: Values, as
     try:
         with audit.said_in(asker.channel):
             return await work
-    except ForbiddenError as refusal:
+    except (ForbiddenError, HiddenError) as refusal:
         action = f"command.{command.name.replace(' ', '_')}"
         with audit.said_in(asker.channel):
             await audit.record_refusal(asker.principal, action, refusal, origin=asker.origin, target=_target(values))

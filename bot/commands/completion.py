@@ -8,14 +8,15 @@ from bot import wording
 from bot.commands.asking import Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Values
-from bot.commands.lookup import may_see, visible_repositories
+from bot.commands.lookup import may_see, visible_jobs, visible_repositories
 from bot.commands.outcome import described
 from bot.commands.schedules import visible_schedules
 from jobs import runtime_settings
+from jobs.access import Role
 from jobs.clock import now
 from jobs.command_words import WordType
 from jobs.database.unit import reader
-from jobs.models import Archive, Confirmation, Job
+from jobs.models import Archive, Confirmation
 
 OFFERED = 25
 """As many as Discord takes: https://discord.com/developers/docs/interactions/application-commands#autocomplete"""
@@ -40,49 +41,50 @@ async def complete(word: WordType, typed: str, said: Values, asker: Asker) -> li
     if offer is None or not asker.principal.may_anything(asker.channel):
         return []
     wanted = typed.casefold().removeprefix("#")
-    found = [choice for choice in await offer(said, asker) if wanted in choice.label.casefold()]
+    found = [choice for choice in await offer(wanted, said, asker) if wanted in choice.label.casefold()]
     return [choice for choice in found if len(choice.value) <= LABEL_LIMIT][:OFFERED]
 
 
-async def _repositories(said: Values, asker: Asker) -> list[Choice]:
-    del said
+async def _repositories(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said
     return [Choice(row.name, _label(f"{row.name} on {row.host}")) for row in await visible_repositories(asker)]
 
 
-async def _archives(said: Values, asker: Asker) -> list[Choice]:
+async def _archives(wanted: str, said: Values, asker: Asker) -> list[Choice]:
     rows = Archive.all().using_db(reader()).order_by("-started_at").select_related("repository")
     if named := said.get("repository"):
         rows = rows.filter(**{"repository_id" if str(named).isdecimal() else "repository__name": named})
-    found: Any = await rows.limit(LOOKED_AT)
-    return [Choice(row.name, _label(row.name)) for row in found if may_see(asker, row.repository.name)]
+    if (names := asker.principal.limited_to(Role.VIEW, asker.channel)) is not None:
+        rows = rows.filter(repository__name__in=list(names))
+    found: Any = await rows.filter(name__icontains=wanted).limit(OFFERED)
+    return [Choice(row.name, _label(row.name)) for row in found]
 
 
-async def _jobs(said: Values, asker: Asker) -> list[Choice]:
-    del said
-    rows = await Job.all().using_db(reader()).order_by("-id").limit(LOOKED_AT)
-    seen = (row for row in rows if may_see(asker, row.repository_name))
-    return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in seen]
+async def _jobs(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said
+    newest = await visible_jobs(asker).order_by("-id").limit(LOOKED_AT)
+    return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in newest]
 
 
-async def _schedules(said: Values, asker: Asker) -> list[Choice]:
-    del said
+async def _schedules(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said
     return [Choice(row.name, _label(f"{row.name}: {row.cron_expression}")) for row in await visible_schedules(asker)]
 
 
-async def _packages(said: Values, asker: Asker) -> list[Choice]:
-    del said, asker
+async def _packages(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said, asker
     return [Choice(name, name) for name in (await runtime_settings.load()).package_allowlist]
 
 
-async def _confirmations(said: Values, asker: Asker) -> list[Choice]:
-    del said
+async def _confirmations(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said
     waiting = Confirmation.filter(state="waiting", expires_at__gt=now()).using_db(reader())
     rows = [row for row in await waiting.order_by("-id") if may_see(asker, row.repository_name)]
     return [Choice(str(row.id), _label(f"#{row.id} {' '.join(row.plan)}")) for row in rows]
 
 
-async def _commands(said: Values, asker: Asker) -> list[Choice]:
-    del said, asker
+async def _commands(wanted: str, said: Values, asker: Asker) -> list[Choice]:
+    del wanted, said, asker
     return [Choice(name, _label(f"{name}: {command.summary}")) for name, command in COMMANDS.items()]
 
 
@@ -90,7 +92,7 @@ def _label(text: str) -> str:
     return wording.clip(wording.one_line(text), LABEL_LIMIT)
 
 
-_OFFERS: Mapping[WordType, Callable[[Values, Asker], Awaitable[list[Choice]]]] = {
+_OFFERS: Mapping[WordType, Callable[[str, Values, Asker], Awaitable[list[Choice]]]] = {
     WordType.REPOSITORY: _repositories,
     WordType.ARCHIVE: _archives,
     WordType.JOB: _jobs,

@@ -3,6 +3,8 @@
 from difflib import get_close_matches
 from typing import Any
 
+from tortoise.queryset import QuerySet
+
 from bot.commands.asking import Asker
 from bot.commands.grammar import quoted
 from jobs.access import Role
@@ -16,12 +18,24 @@ def may_see(asker: Asker, repository: str | None) -> bool:
     return asker.principal.may(Role.VIEW, repository, asker.channel)
 
 
+class HiddenError(NotFoundError):
+    """It exists, but the asker may not see it: told like what does not exist, and noted in the audit."""
+
+
 async def visible_job(asker: Asker, job_id: int) -> Job:
     """The job; raises `NotFoundError`."""
     job = await Job.get_or_none(id=job_id)
-    if job is None or not may_see(asker, job.repository_name):
-        raise NotFoundError(f"There is no job #{job_id}. `/backup status` shows what runs.")
-    return job
+    if job is not None and may_see(asker, job.repository_name):
+        return job
+    unseen = HiddenError if job else NotFoundError
+    raise unseen(f"There is no job #{job_id}. `/backup status` shows what runs.")
+
+
+def visible_jobs(asker: Asker) -> QuerySet[Job]:
+    """The jobs that the asker may see."""
+    names = asker.principal.limited_to(Role.VIEW, asker.channel)
+    rows = Job.all().using_db(reader())
+    return rows if names is None else rows.filter(repository_name__in=list(names))
 
 
 async def visible_repositories(asker: Asker) -> list[Repository]:
@@ -32,13 +46,14 @@ async def visible_repositories(asker: Asker) -> list[Repository]:
 
 async def repository_named(asker: Asker, reference: str) -> Repository:
     """The repository with this name or id; raises `NotFoundError` with a suggestion."""
-    visible = await visible_repositories(asker)
-    for row in visible:
-        if reference in {row.name, str(row.id)}:
-            return row
-    near = get_close_matches(reference, [row.name for row in visible], n=1)
+    rows = await Repository.all().using_db(reader()).order_by("name")
+    named = next((row for row in rows if reference in {row.name, str(row.id)}), None)
+    if named is not None and may_see(asker, named.name):
+        return named
+    near = get_close_matches(reference, [row.name for row in rows if may_see(asker, row.name)], n=1)
     hint = f"Did you mean {near[0]}?" if near else "`/backup list` shows those there are."
-    raise NotFoundError(f"There is no repository {quoted(reference)}. {hint}")
+    unseen = HiddenError if named else NotFoundError
+    raise unseen(f"There is no repository {quoted(reference)}. {hint}")
 
 
 async def only_host() -> str:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
-from bot.commands.lookup import may_see, repository_named, visible_job, visible_repositories
+from bot.commands.lookup import repository_named, visible_job, visible_jobs, visible_repositories
 from bot.commands.outcome import described
 from bot.commands.overdue import overdue_lines
 from bot.figures import share_done
 from jobs.access import Role
 from jobs.command_words import Positional, WordType
-from jobs.database.unit import reader
 from jobs.key_export import is_due, reminder
 from jobs.log_store import tail
 from jobs.models import Job, Repository
@@ -30,8 +29,8 @@ async def _status(asker: Asker, values: Values) -> Answer:
     if "job" in values:
         job = await visible_job(asker, values["job"])
         return Answer(_job_line(job, await standing_of(job)), job.id)
-    unfinished = Job.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).using_db(reader())
-    jobs = [job for job in await unfinished.order_by("id").limit(LOOKED_AT) if may_see(asker, job.repository_name)]
+    unfinished = visible_jobs(asker).filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
+    jobs = await unfinished.order_by("id").limit(LOOKED_AT)
     shown = jobs[:LIST_LIMIT]
     found = await standings(shown)
     lines = [_job_line(job, found[job.id]) for job in shown] + (["…"] if len(jobs) > LIST_LIMIT else [])
@@ -62,14 +61,14 @@ async def _history(asker: Asker, values: Values) -> Answer:
     lines = await _newest(asker, named)
     if named and not lines:
         lines = await _newest(asker, (await repository_named(asker, named)).name)
-    return Answer("\n".join(lines[:LIST_LIMIT]) or "There is no job yet.")
+    return Answer("\n".join(lines) or "There is no job yet.")
 
 
 async def _newest(asker: Asker, repository: str | None) -> list[str]:
     """By name, as the jobs of a repository that was removed have kept it."""
-    jobs = Job.filter(repository_name=repository) if repository else Job.all()
-    newest = await jobs.using_db(reader()).order_by("-id").limit(LOOKED_AT)
-    return [_job_line(job) for job in newest if may_see(asker, job.repository_name)]
+    jobs = visible_jobs(asker)
+    of_repository = jobs.filter(repository_name=repository) if repository else jobs
+    return [_job_line(job) for job in await of_repository.order_by("-id").limit(LIST_LIMIT)]
 
 
 async def _logs(asker: Asker, values: Values) -> Answer:

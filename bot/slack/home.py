@@ -9,16 +9,15 @@ from typing import Any
 from bot import wording
 from bot.card import Button, Message, job_card
 from bot.commands import Answer, Asker
-from bot.commands.lookup import may_see, visible_repositories
-from bot.slack.render import Block, action_blocks, blocks_of, button_block, date, mrkdwn, name, plain
-from jobs.database.unit import reader
-from jobs.models import Job, Repository
+from bot.commands.lookup import visible_jobs, visible_repositories
+from bot.slack.render import Block, answer_blocks, blocks_of, button_block, date, mrkdwn, name, plain
+from jobs.models import Repository
 from jobs.present import view
 from jobs.types import JOB_TYPES
 from jobs.view import JobStatus
 from jobs.waiting import standings
 
-JOBS, REPOSITORIES, LOOKED_AT = 10, 20, 200
+JOBS, REPOSITORIES = 10, 20
 _LIMIT = 2_900
 
 
@@ -34,8 +33,7 @@ def home(cards: Sequence[Message], repositories: Sequence[Repository], said: Ans
 
 def _home(cards: Sequence[Message], repositories: Sequence[Repository], said: Answer | None) -> Iterator[Block]:
     if said:
-        yield {"type": "section", "text": plain(said.text, _LIMIT)}
-        yield from action_blocks(said.buttons)
+        yield from answer_blocks(said)
         yield {"type": "divider"}
     yield _header("Running and waiting")
     for card in cards[:JOBS]:
@@ -50,13 +48,11 @@ def _home(cards: Sequence[Message], repositories: Sequence[Repository], said: An
 
 
 async def _cards(asker: Asker) -> list[Message]:
-    unfinished = Job.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).using_db(reader())
-    rows = [row for row in await unfinished.order_by("id").limit(LOOKED_AT) if may_see(asker, row.repository_name)]
-    found = await standings(rows[:JOBS])
+    unfinished = visible_jobs(asker).filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
+    rows = await unfinished.order_by("id").limit(JOBS)
+    found = await standings(rows)
     kinds = {row.id: JOB_TYPES.get(row.kind) for row in rows}
-    return [
-        job_card(view(row, found[row.id]), words=kind.words if (kind := kinds[row.id]) else None) for row in rows[:JOBS]
-    ]
+    return [job_card(view(row, found[row.id]), words=kind.words if (kind := kinds[row.id]) else None) for row in rows]
 
 
 def _header(text: str) -> Block:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,9 +19,11 @@ from bot.slack.interactions import SlackInteractions
 from bot.slack.replies import SlackReplies
 from bot.slack.socket_mode import SlackSocket
 from bot.slack.user_groups import UserGroups
+from jobs import log_store
 from jobs.access import Role
 from jobs.command_words import REPOSITORY, Positional, WordType
-from jobs.models import Archive, Confirmation, Job, RoleBinding
+from jobs.database.unit import unit
+from jobs.models import Archive, AuditEntry, Confirmation, Job, RoleBinding
 from tests.fakes.instance import repository_row, until
 from tests.fakes.slack import FakeSlack, action_payload, command_form, sign, signed_interaction, slash_command
 from tests.fakes.slack_rules import option_faults
@@ -199,6 +202,31 @@ async def test_home_shows_what_runs_and_its_buttons_work(gateway, slack):
     assert "job.cancel" in json.dumps(slack.homes["U1"])
 
 
+async def test_home_shows_the_lines_of_a_log_that_was_asked_for(gateway, slack, photos):
+    assert "Job #1 is queued" in await gateway.say("run photos")
+    text = b"borg created what it was asked for\n"
+    await unit(partial(log_store.append, 1, log_store.Position(), text))
+    await gateway.interact(action_payload("job.log", "1", view=HOME))
+    await until(lambda: "borg created what it was asked for" in json.dumps(slack.homes.get("U1")))
+
+
+async def test_who_is_no_member_of_the_channel_is_told_of_a_click_by_its_response_url(gateway, slack):
+    slack.fail_next("chat.postEphemeral", "not_in_channel")
+    card = slack.say("C1", "a card")
+    click = action_payload("job.cancel", "9", message=card, response_url=slack.response_url())
+    await gateway.interact(click)
+    await until(lambda: slack.responses)
+    assert (slack.responses[0]["response_type"], slack.responses[0]["replace_original"]) == ("ephemeral", False)
+    assert slack.responses[0]["text"].startswith("There is no job #9")
+
+
+async def test_long_refusal_of_a_form_is_shown_whole_in_its_place(gateway, form):
+    values = {"repository": {"word.repository": {"selected_option": {"value": "x" * 63}}}}
+    answer = await gateway.interact({**submitted(form, values), "user": {"id": "U9"}})
+    assert answer["response_action"] == "update"
+    assert f"`locutus grant slack:T1:U9 operate --repository {'x' * 63}`" in json.dumps(answer["view"])
+
+
 async def _event(gateway, event):
     body = json.dumps(event).encode()
     headers = {**sign(SECRET, body, int(time.time())), "Content-Type": "application/json"}
@@ -286,6 +314,7 @@ async def test_only_the_workspaces_that_are_named_are_served(photos, slack, aioh
     async with client.post(PATH, data=body, headers=sign(SECRET, body, int(time.time()))) as answer:
         assert ("Job #1 is queued" in await answer.text()) is served
     assert await Job.all().count() == int(served)
+    assert [entry.action for entry in await AuditEntry.filter(result="refused")] == [] if served else ["workspace.use"]
 
 
 async def test_socket_is_renewed_when_slack_says_so_and_made_again_when_it_breaks(photos, slack):

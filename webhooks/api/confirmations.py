@@ -13,7 +13,6 @@ from jobs.models import Confirmation
 from webhooks.api.started import Started, started
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
-from webhooks.visibility import limited_to
 
 PATH = "/api/confirmations"
 
@@ -55,7 +54,7 @@ async def list_confirmations(call: Call[None, PageQuery]) -> Page[ConfirmationAn
     async def presented(rows: Any) -> list[ConfirmationAnswer]:
         return [present(row) for row in rows]
 
-    names = limited_to(call.principal, Role.VIEW)
+    names = call.principal.limited_to(Role.VIEW)
     rows = Confirmation.all() if names is None else Confirmation.filter(repository_name__in=list(names))
     return Page[ConfirmationAnswer](**await page(rows, call.query, presented))
 

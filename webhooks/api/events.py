@@ -24,7 +24,6 @@ from webhooks.api.jobs import find_job
 from webhooks.authentication import AUTHENTICATOR
 from webhooks.problems import HttpProblemError
 from webhooks.route import Call, Plain, Route
-from webhooks.visibility import limited_to
 
 LOOK_AGAIN_S = 2.0
 HEARTBEAT_S = 30.0
@@ -157,7 +156,7 @@ async def _send_events(call: Call[Any, Any], socket: web.WebSocketResponse, read
 
 
 async def _send_jobs(call: Call[Any, Any], socket: web.WebSocketResponse, ids: set[int]) -> None:
-    names = limited_to(call.principal, Role.VIEW)
+    names = call.principal.limited_to(Role.VIEW)
     for job in await Job.filter(id__in=list(ids)).using_db(reader()).order_by("id"):
         if names is None or job.repository_name in names:
             await _send_job(call, socket, job)
@@ -176,7 +175,7 @@ def _message(call: Call[Any, Any], entry: EventEntry) -> str:
 
 
 def _visible(call: Call[Any, Any]) -> QuerySet[EventEntry]:
-    names = limited_to(call.principal, Role.VIEW)
+    names = call.principal.limited_to(Role.VIEW)
     return EventEntry.all() if names is None else EventEntry.filter(repository_name__in=list(names))
 
 

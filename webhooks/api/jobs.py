@@ -23,7 +23,6 @@ from webhooks.api.job_logs import EVENTS, TEXT, LogQuery, stream_log
 from webhooks.api.started import GREATEST_WAIT_S, Started, request_key, started
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
-from webhooks.visibility import limited_to
 
 LOOK_AGAIN_S = 2.0
 
@@ -123,7 +122,7 @@ async def _ended(call: Call[None, WaitQuery]) -> Job:
 
 
 def _visible(principal: Principal) -> QuerySet[Job]:
-    names = limited_to(principal, Role.VIEW)
+    names = principal.limited_to(Role.VIEW)
     return Job.all() if names is None else Job.filter(repository_name__in=list(names))
 
 

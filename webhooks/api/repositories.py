@@ -21,7 +21,6 @@ from jobs.repository_fields import PASSPHRASE_SOURCES, NewRepository, Repository
 from webhooks.api.made import made
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
-from webhooks.visibility import limited_to
 
 COLLECTION, ONE = "/api/repositories", "/api/repositories/{repo}"
 DERIVED = frozenset({"key_export_due", "archives", "passphrase_from", "init_job_id"})
@@ -96,7 +95,7 @@ async def find(call: Call[Any, Any]) -> Repository:
 
 async def list_repositories(call: Call[None, PageQuery]) -> Page[RepositoryAnswer]:
     """The repositories that the principal may see."""
-    names = limited_to(call.principal, Role.VIEW)
+    names = call.principal.limited_to(Role.VIEW)
     rows = Repository.all() if names is None else Repository.filter(name__in=list(names))
     return Page[RepositoryAnswer](**await page(rows, call.query, present))
 

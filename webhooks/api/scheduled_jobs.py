@@ -20,7 +20,6 @@ from jobs.schedule.turns import coming
 from webhooks.api.made import made
 from webhooks.page import Page, PageQuery, page
 from webhooks.route import Answer, Call, Plain, Route
-from webhooks.visibility import limited_to
 
 COLLECTION, ONE = "/api/scheduled-jobs", "/api/scheduled-jobs/{id}"
 DERIVED = frozenset({"repository", "jitter", "next_runs", *RULES})
@@ -78,7 +77,7 @@ async def list_schedules(call: Call[None, PageQuery]) -> Page[ScheduleAnswer]:
         names = await _names(rows)
         return [_answer(row, names) for row in rows]
 
-    names = limited_to(call.principal, Role.VIEW)
+    names = call.principal.limited_to(Role.VIEW)
     rows = ScheduledJob.all() if names is None else ScheduledJob.filter(repository__name__in=list(names))
     return Page[ScheduleAnswer](**await page(rows, call.query, present))
 
