@@ -2,21 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bot import wording
 from bot.commands.asking import Asker
 from bot.commands.catalogue import COMMANDS
 from bot.commands.declaration import Values
-from bot.commands.lookup import may_see, visible_jobs, visible_repositories
+from bot.commands.lookup import may_see, visible, visible_jobs, visible_repositories
 from bot.commands.outcome import described
 from bot.commands.schedules import visible_schedules
 from jobs import runtime_settings
-from jobs.access import Role
 from jobs.clock import now
 from jobs.command_words import WordType
 from jobs.database.unit import reader
 from jobs.models import Archive, Confirmation
+from jobs.place import number_of
 
 OFFERED = 25
 """As many as Discord takes: https://discord.com/developers/docs/interactions/application-commands#autocomplete"""
@@ -38,7 +37,7 @@ async def complete(word: WordType, typed: str, said: Values, asker: Asker) -> li
     Who may see nothing is offered nothing; a type of which nothing is kept offers nothing.
     """
     offer = _OFFERS.get(word)
-    if offer is None or not asker.principal.may_anything(asker.channel):
+    if offer is None or not typed.isprintable() or not asker.principal.may_anything(asker.channel):
         return []
     wanted = typed.casefold().removeprefix("#")
     found = [choice for choice in await offer(wanted, said, asker) if wanted in choice.label.casefold()]
@@ -51,19 +50,20 @@ async def _repositories(wanted: str, said: Values, asker: Asker) -> list[Choice]
 
 
 async def _archives(wanted: str, said: Values, asker: Asker) -> list[Choice]:
-    rows = Archive.all().using_db(reader()).order_by("-started_at").select_related("repository")
+    rows = Archive.filter(visible(asker, "repository__name"), name__icontains=wanted)
     if named := said.get("repository"):
         rows = rows.filter(**{"repository_id" if str(named).isdecimal() else "repository__name": named})
-    if (names := asker.principal.limited_to(Role.VIEW, asker.channel)) is not None:
-        rows = rows.filter(repository__name__in=list(names))
-    found: Any = await rows.filter(name__icontains=wanted).limit(OFFERED)
+    found = await rows.using_db(reader()).order_by("-started_at").limit(OFFERED)
     return [Choice(row.name, _label(row.name)) for row in found]
 
 
 async def _jobs(wanted: str, said: Values, asker: Asker) -> list[Choice]:
-    del wanted, said
-    newest = await visible_jobs(asker).order_by("-id").limit(LOOKED_AT)
-    return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in newest]
+    del said
+    seen = visible_jobs(asker).order_by("-id")
+    number = number_of(wanted)
+    named = [] if number is None else await seen.filter(id=number)
+    rows = {row.id: row for row in [*named, *await seen.limit(LOOKED_AT)]}
+    return [Choice(str(row.id), _label(f"#{row.id} {described(row)}: {row.status}")) for row in rows.values()]
 
 
 async def _schedules(wanted: str, said: Values, asker: Asker) -> list[Choice]:

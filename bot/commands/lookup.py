@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from typing import Any
 
+from tortoise.expressions import Q
 from tortoise.queryset import QuerySet
 
 from bot.commands.asking import Asker
@@ -22,20 +23,29 @@ class HiddenError(NotFoundError):
     """It exists, but the asker may not see it: told like what does not exist, and noted in the audit."""
 
 
+def not_there(found: object, sentence: str) -> NotFoundError:
+    """The refusal of what was `found` but is hidden from the asker, or was not found: the same words."""
+    return NotFoundError(sentence) if found is None else HiddenError(sentence)
+
+
 async def visible_job(asker: Asker, job_id: int) -> Job:
     """The job; raises `NotFoundError`."""
     job = await Job.get_or_none(id=job_id)
     if job is not None and may_see(asker, job.repository_name):
         return job
-    unseen = HiddenError if job else NotFoundError
-    raise unseen(f"There is no job #{job_id}. `/backup status` shows what runs.")
+    raise not_there(job, f"There is no job #{job_id}. `/backup status` shows what runs.")
+
+
+def visible(asker: Asker, name: str = "repository_name") -> Q:
+    """What the asker may look at, as a condition on the field with the repository's name: see `may_see`."""
+    names = asker.principal.limited_to(Role.VIEW, asker.channel)
+    condition: Any = {} if names is None else {f"{name}__in": sorted(names)}
+    return Q(**condition)
 
 
 def visible_jobs(asker: Asker) -> QuerySet[Job]:
     """The jobs that the asker may see."""
-    names = asker.principal.limited_to(Role.VIEW, asker.channel)
-    rows = Job.all().using_db(reader())
-    return rows if names is None else rows.filter(repository_name__in=list(names))
+    return Job.filter(visible(asker)).using_db(reader())
 
 
 async def visible_repositories(asker: Asker) -> list[Repository]:
@@ -52,8 +62,7 @@ async def repository_named(asker: Asker, reference: str) -> Repository:
         return named
     near = get_close_matches(reference, [row.name for row in rows if may_see(asker, row.name)], n=1)
     hint = f"Did you mean {near[0]}?" if near else "`/backup list` shows those there are."
-    unseen = HiddenError if named else NotFoundError
-    raise unseen(f"There is no repository {quoted(reference)}. {hint}")
+    raise not_there(named, f"There is no repository {quoted(reference)}. {hint}")
 
 
 async def only_host() -> str:

@@ -13,12 +13,12 @@ from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Flag, FlagType, Values, flags_of
 from bot.commands.grammar import quoted
-from bot.commands.lookup import may_see, repository_named
+from bot.commands.lookup import may_see, not_there, repository_named
 from jobs.access import Role
 from jobs.clock import now
 from jobs.command_words import REPOSITORY, Positional, WordType
 from jobs.database.unit import reader
-from jobs.errors import InvalidRequestError, NotFoundError
+from jobs.errors import InvalidRequestError
 from jobs.field_errors import field_name, reason
 from jobs.models import ScheduledJob, ScheduledRun
 from jobs.repositories import Asker as Requester
@@ -141,10 +141,11 @@ async def visible_schedules(asker: Asker) -> list[ScheduledJob]:
 
 async def _named(asker: Asker, reference: str) -> ScheduledJob:
     """The schedule with this name or number, where the asker may see it."""
-    for row in await visible_schedules(asker):
-        if reference.removeprefix("#") in {row.name, str(row.id)}:
-            return row
-    raise NotFoundError(f"There is no schedule {quoted(reference)}. `/backup schedule list` shows those there are.")
+    rows = await ScheduledJob.all().using_db(reader()).order_by("name").select_related("repository")
+    named = next((row for row in rows if reference.removeprefix("#") in {row.name, str(row.id)}), None)
+    if named is not None and may_see(asker, _repository(named)):
+        return named
+    raise not_there(named, f"There is no schedule {quoted(reference)}. `/backup schedule list` shows those there are.")
 
 
 async def _last_runs(ids: Sequence[int]) -> Mapping[int, ScheduledRun]:

@@ -1,7 +1,5 @@
 """The commands that only look: what runs and waits, the repositories, the newest jobs, a job's last log lines."""
 
-from collections.abc import Sequence
-
 from bot import wording
 from bot.commands.asking import Answer, Asker
 from bot.commands.declaration import Command, Values
@@ -18,10 +16,10 @@ from jobs.view import JobStatus, Progress, Standing
 from jobs.waiting import standing_of, standings
 
 LIST_LIMIT = 20
-LOOKED_AT = 200
 LOG_LINES = 20
 LOG_LINE_LIMIT = 160
 JOB = Positional("job", WordType.JOB, "JOB", help="the job's number")
+_UNFINISHED = {JobStatus.RUNNING: "running", JobStatus.PENDING: "waiting"}
 _REPOSITORY = Positional("repository", WordType.REPOSITORY, "REPO", required=False)
 
 
@@ -29,20 +27,14 @@ async def _status(asker: Asker, values: Values) -> Answer:
     if "job" in values:
         job = await visible_job(asker, values["job"])
         return Answer(_job_line(job, await standing_of(job)), job.id)
-    unfinished = visible_jobs(asker).filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
-    jobs = await unfinished.order_by("id").limit(LOOKED_AT)
-    shown = jobs[:LIST_LIMIT]
+    unfinished = visible_jobs(asker).filter(status__in=list(_UNFINISHED))
+    shown = await unfinished.order_by("id").limit(LIST_LIMIT)
+    counts = {word: await unfinished.filter(status=status).count() for status, word in _UNFINISHED.items()}
     found = await standings(shown)
-    lines = [_job_line(job, found[job.id]) for job in shown] + (["…"] if len(jobs) > LIST_LIMIT else [])
-    summary = f"{_counted(jobs)}:" if jobs else "Nothing is running or waiting."
+    lines = [_job_line(job, found[job.id]) for job in shown] + (["…"] if sum(counts.values()) > LIST_LIMIT else [])
+    counted = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+    summary = f"{counted}:" if shown else "Nothing is running or waiting."
     return Answer("\n".join([summary, *lines, *await overdue_lines(asker)]))
-
-
-def _counted(jobs: Sequence[Job]) -> str:
-    """`2 running, 1 waiting`."""
-    running = sum(job.status == JobStatus.RUNNING for job in jobs)
-    counts = {"running": running, "waiting": len(jobs) - running}
-    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
 
 
 async def list_repositories(asker: Asker, values: Values) -> Answer:

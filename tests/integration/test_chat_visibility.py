@@ -41,6 +41,8 @@ async def test_jobs_of_others_hide_none_of_ones_own(rows):
     assert (await answer("history", limited())).text.startswith(f"#{MANY} backup of photos")
     assert [choice.value for choice in await complete(WordType.JOB, "", {}, limited())] == [str(MANY)]
     assert (await answer("status", limited(channels=[HERE]))).text.startswith("1 waiting")
+    assert f"#{MANY}" in (await complete(WordType.JOB, f"#{MANY}", {}, limited()))[0].label
+    assert await complete(WordType.JOB, "\x00", {}, limited()) == []
     assert "locutus grant" in (await answer("status", limited(channels=["slack:T1:C2"]))).text
 
 
