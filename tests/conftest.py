@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from cli.logging import configure_logging
 from jobs.database.connection import database, migrate
 from jobs.queue import open_queue
+from webhooks.apprise_calls import APPRISE
 
 POSTGRES_USER = "locutus"
 TIMEOUTS_S = {"unit": 30, "integration": 120, "faults": 180}
@@ -38,6 +39,13 @@ def clean_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("LOCUTUS_", "SLACK_", "DISCORD_", "BORG_")) or name.lower().endswith("_proxy"):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def apprise_process() -> Iterator[None]:
+    """The process that sends notifications, if a test has started it, ends with the tests."""
+    yield
+    APPRISE.end()
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,8 @@ class AppriseProcess:
 
     async def call(self, order: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
         """What came of a message; None where the try ended without saying so. Raises TimeoutError."""
-        written = json.dumps({**order, "until": time.monotonic() + timeout_s}).encode()
+        until_s = time.monotonic() + timeout_s
+        written = json.dumps({**order, "until": until_s}).encode()
         reader, writer = await asyncio.open_connection(sock=self._connected())
         try:
             async with asyncio.timeout(timeout_s):
@@ -44,6 +45,8 @@ class AppriseProcess:
             return None
         finally:
             writer.close()
+        if not answer and time.monotonic() >= until_s:  # the try has ended itself, an instant before it was given up
+            raise TimeoutError
         return json.loads(answer) if answer else None
 
     def end(self) -> None:

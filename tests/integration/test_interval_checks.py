@@ -92,6 +92,7 @@ async def test_check_that_failed_is_asked_for_again_the_next_day(clock, tmp_path
     assert await begun() == ["photos", "photos"]
 
 
+@pytest.mark.timeout(300)
 async def test_partial_checks_go_through_the_repository_in_turns_who_waited_longest_first(
     tmp_path, sqlite_url, redis_url, monkeypatch
 ):
