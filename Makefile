@@ -11,8 +11,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes -r
 INSTALL_SELF := $(INSTALL) --no-deps --no-build-isolation -e .
 APT_INSTALL := $(AS_ROOT) deploy/apt-install
+TESTS := $(BIN)/pytest -n 3 --dist worksteal --durations=40
 
-.PHONY: help setup demo test check format lock migration bench chaos clean packages-runtime packages-test borg-1.4
+.PHONY: help setup demo test coverage check format lock migration bench chaos clean packages-runtime packages-test borg-1.4
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +24,11 @@ demo: setup ## run a first backup of real files and show its thread
 	@deploy/demo
 
 test: packages-test $(VENV)/development.stamp ## run every test against real borg, Redis and PostgreSQL
-	$(BIN)/pytest -n 3 --dist worksteal --durations=40 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(TESTS)
+
+# Of its own, as counting branches takes as long again as the tests of Python alone do.
+coverage: packages-test $(VENV)/development.stamp ## the same tests, and which lines and branches none of them takes
+	$(TESTS) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(VENV)/development.stamp ## lint, types, import layers, documentation
 	$(BIN)/ruff check
