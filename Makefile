@@ -75,6 +75,7 @@ borg-1.4:
 packages-test: packages-runtime borg-1.4
 	@command -v redis-server >/dev/null || $(APT_INSTALL) redis-server
 	@[ -x /usr/sbin/sshd ] || $(APT_INSTALL) openssh-server
+	@command -v sudo >/dev/null || $(APT_INSTALL) sudo
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT_INSTALL) postgresql
 
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml | packages-runtime
